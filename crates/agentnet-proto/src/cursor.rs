@@ -1,0 +1,58 @@
+//! Where a page of messages ended.
+
+use base64::Engine;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Deserialize;
+
+use crate::pyjson::write_string;
+use crate::timestamp::Timestamp;
+
+/// Longer text is no cursor of ours; refused before it is decoded.
+const MAX_ENCODED: usize = 4096;
+
+/// Pads when writing, as the original does; reads either way.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The last message of a page; the next one holds what is strictly older than (`sent_at`, `message_id`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageCursor {
+    /// When that message was sent.
+    pub sent_at: Timestamp,
+    /// Its id, which orders messages of one instant.
+    pub message_id: String,
+}
+
+impl MessageCursor {
+    /// The opaque text clients hand back: base64url, padded, of compact JSON with sorted keys.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut json = String::from("{\"message_id\":");
+        write_string(&mut json, &self.message_id);
+        json.push_str(",\"sent_at\":");
+        write_string(&mut json, &self.sent_at.to_string());
+        json.push('}');
+        BASE64.encode(json)
+    }
+
+    /// Reads [`Self::encode`]'s text, with or without padding. `None` for anything else, which the original
+    /// treats as no cursor at all.
+    #[must_use]
+    pub fn decode(encoded: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Fields {
+            message_id: String,
+            sent_at: Timestamp,
+        }
+        if encoded.len() > MAX_ENCODED {
+            return None;
+        }
+        let json = BASE64.decode(encoded.trim()).ok()?;
+        let Fields { message_id, sent_at } = serde_json::from_slice(&json).ok()?;
+        // Postgres can't compare with a NUL, and no stored id is empty.
+        (!message_id.is_empty() && !message_id.contains('\0')).then_some(Self { sent_at, message_id })
+    }
+}

@@ -1,0 +1,299 @@
+//! Every error code that crosses the wire, in one table.
+//!
+//! A code is stable: programs match on it. The codes that the original AgentNet already had keep its exact
+//! spelling, sentences included, because its SDKs show or compare them. The HTTP status is what a gateway answers
+//! for the code; `retryable` says whether the same request may succeed later without being changed.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal, $http:literal, $retry:literal;)+) => {
+        /// A stable error code of the protocol.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum ErrorCode {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl ErrorCode {
+            /// Every code, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The code as it stands on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            /// The HTTP status a gateway answers for this code.
+            pub const fn http_status(self) -> u16 {
+                match self { $(Self::$variant => $http,)+ }
+            }
+
+            /// Whether the unchanged request may succeed later.
+            pub const fn retryable(self) -> bool {
+                match self { $(Self::$variant => $retry,)+ }
+            }
+
+            /// What the code means and what to do about it, one sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+),)+ }
+            }
+
+            /// The code spelled `text`, or `None` for one this version doesn't know.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    // Requests to the registry: shape.
+    /// The request body is not valid JSON; send one JSON object.
+    InvalidJson = "invalid_json", 400, false;
+    /// The request body is not a JSON object.
+    NotAnObject = "payload must be an object", 400, false;
+    /// The register request is not a JSON object.
+    RegisterNotObject = "register payload must be an object", 400, false;
+    /// The search request is not a JSON object.
+    SearchNotObject = "search payload must be an object", 400, false;
+    /// The profile request is not a JSON object.
+    ProfileNotObject = "profile payload must be an object", 400, false;
+    /// The resolve request is not a JSON object.
+    ResolveNotObject = "resolve payload must be an object", 400, false;
+    /// The thread_list request is not a JSON object.
+    ThreadListNotObject = "thread_list payload must be an object", 400, false;
+    /// The thread_status request is not a JSON object.
+    ThreadStatusNotObject = "thread_status payload must be an object", 400, false;
+    /// The thread_messages request is not a JSON object.
+    ThreadMessagesNotObject = "thread_messages payload must be an object", 400, false;
+    /// The message_search request is not a JSON object.
+    MessageSearchNotObject = "message_search payload must be an object", 400, false;
+    /// Give the field `agent_id`.
+    AgentIdRequired = "agent_id is required", 400, false;
+    /// Give the field `username`.
+    UsernameRequired = "username is required", 400, false;
+    /// Give the field `account_id`.
+    AccountIdRequired = "account_id is required", 400, false;
+    /// Give the field `thread_id`.
+    ThreadIdRequired = "thread_id is required", 400, false;
+    /// Give the field `account_id` or the field `username`.
+    AccountOrUsernameRequired = "account_id or username is required", 400, false;
+    /// A field has the wrong type, is too long, or holds characters that can't be stored.
+    InvalidField = "invalid_field", 400, false;
+    /// The account id can't be used in a subject: use one token of letters, digits, `_` and `-`.
+    InvalidAccountId = "invalid_account_id", 400, false;
+    /// The capability can't be used in a subject: it must be one token without `.`, `*`, `>` or spaces.
+    InvalidCapability = "invalid_capability", 400, false;
+    /// The target is neither an account, a username, a capability nor a thread.
+    InvalidTarget = "invalid_target", 400, false;
+    /// `from_ts` is not an ISO 8601 time.
+    FromTsInvalid = "from_ts_invalid", 400, false;
+    /// `to_ts` is not an ISO 8601 time.
+    ToTsInvalid = "to_ts_invalid", 400, false;
+    /// Nothing of that name or id exists.
+    NotFound = "not_found", 404, false;
+    /// There is no such method.
+    UnknownMethod = "unknown_method", 404, false;
+
+    // Requests to the registry: failures.
+    /// The account could not be resolved or created; try again.
+    IdentityFailed = "failed resolving account identity", 503, true;
+    /// The search failed inside the registry; try again.
+    SearchFailed = "search_failed", 503, true;
+    /// The profile query failed inside the registry; try again.
+    ProfileFailed = "profile_failed", 503, true;
+    /// The resolve query failed inside the registry; try again.
+    ResolveFailed = "resolve_failed", 503, true;
+    /// The thread_list query failed inside the registry; try again.
+    ThreadListFailed = "thread_list_failed", 503, true;
+    /// The thread_status query failed inside the registry; try again.
+    ThreadStatusFailed = "thread_status_failed", 503, true;
+    /// The thread_messages query failed inside the registry; try again.
+    ThreadMessagesFailed = "thread_messages_failed", 503, true;
+    /// The message_search query failed inside the registry; try again.
+    MessageSearchFailed = "message_search_failed", 503, true;
+    /// The database can't be reached; try again.
+    StoreUnavailable = "store_unavailable", 503, true;
+    /// The answer would exceed the size NATS carries; ask for fewer rows.
+    ResponseTooLarge = "response_too_large", 413, false;
+    /// An unexpected failure inside the service; it is in the service's log.
+    Internal = "internal", 500, true;
+
+    // Identity: register.
+    /// The registry wants a signed register request.
+    AuthRequired = "auth_required", 401, false;
+    /// The signature scheme is not one this network takes.
+    AuthSchemeInvalid = "auth_scheme_invalid", 401, false;
+    /// The auth block lacks its key, signature or claims.
+    AuthPayloadInvalid = "auth_payload_invalid", 401, false;
+    /// The signed claims lack timestamp or nonce.
+    AuthClaimsInvalid = "auth_claims_invalid", 401, false;
+    /// The signed agent_id differs from the request's.
+    AuthClaimsAgentMismatch = "auth_claims_agent_mismatch", 401, false;
+    /// The signed name differs from the request's.
+    AuthClaimsNameMismatch = "auth_claims_name_mismatch", 401, false;
+    /// The signed username differs from the account's.
+    AuthClaimsUsernameMismatch = "auth_claims_username_mismatch", 401, false;
+    /// The signed account_id differs from the account's.
+    AuthClaimsAccountMismatch = "auth_claims_account_mismatch", 401, false;
+    /// The signed timestamp is not a time.
+    AuthClaimsTimestampInvalid = "auth_claims_timestamp_invalid", 401, false;
+    /// The signed timestamp is too far from the registry's clock; check both clocks.
+    AuthClaimsTimestampSkew = "auth_claims_timestamp_skew", 401, false;
+    /// The signature doesn't verify.
+    AuthSignatureInvalid = "auth_signature_invalid", 401, false;
+    /// This signed request was used before; sign a new one.
+    AuthNonceReplayed = "auth_nonce_replayed", 401, false;
+    /// The account is bound to another key.
+    AuthPublicKeyMismatch = "auth_public_key_mismatch", 403, false;
+    /// The identity could not be checked; try again.
+    AuthValidationFailed = "auth_validation_failed", 503, true;
+
+    // Identity: messages.
+    /// A signed message must name its from_account_id.
+    AuthMissingFromAccount = "auth_missing_from_account", 401, false;
+    /// The recipient takes signed messages only.
+    AuthMissing = "auth_missing", 401, false;
+    /// The sender's key isn't known to the registry.
+    AuthKeyNotFound = "auth_key_not_found", 401, false;
+    /// The signed claims differ from the message.
+    AuthClaimsMismatch = "auth_claims_mismatch", 401, false;
+
+    // Messages: admission by a recipient.
+    /// The body is not a valid envelope.
+    InvalidEnvelope = "invalid_envelope", 400, false;
+    /// The encoded envelope is larger than the limit.
+    PayloadTooLarge = "payload_too_large", 413, false;
+    /// schema_version is not `major.minor`.
+    SchemaVersionInvalid = "schema_version_invalid", 400, false;
+    /// The schema's major version is not 1.
+    UnsupportedSchemaVersion = "unsupported_schema_version", 400, false;
+    /// The recipient is shutting down; try again.
+    ShuttingDown = "shutting_down", 503, true;
+    /// The recipient's circuit breaker is open; try again later.
+    ServiceDegraded = "service_degraded", 503, true;
+    /// The message has neither ttl_ms nor expires_at.
+    MissingTtl = "missing_ttl", 400, false;
+    /// The message's time to live has passed.
+    Expired = "expired", 410, false;
+    /// The message's time to live is longer than 30 days.
+    TtlTooLong = "ttl_too_long", 400, false;
+    /// sent_at lies too far in the future; check the sender's clock.
+    SentAtInFuture = "sent_at_in_future", 400, false;
+    /// The sender sends faster than the recipient takes; slow down.
+    RateLimited = "rate_limited", 429, true;
+    /// The recipient handled this message or idempotency key already.
+    Duplicate = "duplicate", 409, false;
+    /// The recipient's backlog, or the service's, is full; try again.
+    Busy = "busy", 503, true;
+    /// The handler didn't finish in time.
+    Timeout = "timeout", 504, true;
+    /// The handler failed.
+    HandlerError = "handler_error", 502, false;
+    /// The message is addressed to somebody else.
+    WrongRecipient = "wrong_recipient", 403, false;
+
+    // Messages: admission by the network.
+    /// Another message is stored under this message_id; use a new id.
+    MessageIdConflict = "message_id_conflict", 409, false;
+    /// Only members may post to this thread.
+    ThreadForbidden = "thread_forbidden", 403, false;
+    /// The subject isn't one a reply may go to.
+    ReplySubjectForbidden = "reply_subject_forbidden", 403, false;
+    /// Headers starting with `Nats-` are refused.
+    HeaderForbidden = "header_forbidden", 400, false;
+    /// The caller may not do or read this.
+    Forbidden = "forbidden", 403, false;
+    /// The account is suspended.
+    Suspended = "suspended", 403, false;
+
+    // What a client finds out by itself.
+    /// No confirmation of storage arrived; the message may still be delivered.
+    Unconfirmed = "unconfirmed", 504, true;
+    /// Nobody accepted the request and no session of the target is online.
+    NoResponder = "no_responder", 503, true;
+    /// The registry doesn't answer; is it running?
+    RegistryUnavailable = "registry_unavailable", 503, true;
+    /// NATS can't be reached.
+    NatsUnavailable = "nats_unavailable", 503, true;
+    /// The outbox is full; wait for confirmations or make it larger.
+    OutboxFull = "outbox_full", 503, true;
+    /// The node is closed.
+    Closed = "closed", 503, false;
+    /// Every attempt to deliver was used up.
+    DeliveryAttemptsExhausted = "delivery_attempts_exhausted", 504, false;
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a service answers instead of a result: `{"error": code, "detail": text, "retryable": bool}`.
+///
+/// The original sends `error` alone; both of the others are then absent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
+#[error("{error}{}{detail}", if detail.is_empty() { "" } else { ": " })]
+pub struct RpcError {
+    /// A code of [`ErrorCode`], or one of a newer version.
+    pub error: String,
+    /// What is wrong and what to do about it, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// Whether the unchanged request may succeed later.
+    #[serde(default)]
+    pub retryable: bool,
+}
+
+impl RpcError {
+    /// An error with its code's own meaning as detail.
+    pub fn new(code: ErrorCode) -> Self {
+        Self::with_detail(code, code.meaning().trim())
+    }
+
+    /// An error with a detail that names what was wrong.
+    pub fn with_detail(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self { error: code.as_str().to_owned(), detail: detail.into(), retryable: code.retryable() }
+    }
+
+    /// The code, if this version knows it.
+    pub fn code(&self) -> Option<ErrorCode> {
+        ErrorCode::parse(&self.error)
+    }
+}
+
+impl From<ErrorCode> for RpcError {
+    fn from(code: ErrorCode) -> Self {
+        Self::new(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_parse_back() {
+        let mut seen = HashSet::new();
+        for code in ErrorCode::ALL {
+            assert!(seen.insert(code.as_str()), "{code} stands twice");
+            assert_eq!(ErrorCode::parse(code.as_str()), Some(*code));
+            assert!((400..600).contains(&code.http_status()));
+            assert!(code.meaning().trim().ends_with(['.', '?']), "{code}: {}", code.meaning());
+        }
+    }
+
+    #[test]
+    fn the_originals_bare_error_parses() {
+        let e: RpcError = serde_json::from_str(r#"{"error":"not_found"}"#).unwrap();
+        assert_eq!(e.code(), Some(ErrorCode::NotFound));
+        assert!(!e.retryable);
+        assert_eq!(e.to_string(), "not_found");
+    }
+}
