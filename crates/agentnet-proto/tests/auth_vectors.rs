@@ -1,4 +1,5 @@
 //! Known answers of the original: every value of `vectors/auth.json`.
+#![expect(clippy::unwrap_used, reason = "a missing vector must fail the test")]
 
 use agentnet_proto::cursor::MessageCursor;
 use agentnet_proto::timestamp::Timestamp;

@@ -143,7 +143,9 @@ fn parse_time(text: Bytes<'_>) -> Option<(Clock, i64)> {
     if rest {
         return None;
     }
-    let micros = i64::from(by.hour * 3600 + by.minute * 60 + by.second) * 1_000_000 + i64::from(by.micros);
+    let seconds = i64::from(by.hour * 3600 + by.minute * 60 + by.second);
+    // CPython takes an offset of zero seconds for UTC and forgets its fraction.
+    let micros = if seconds == 0 { 0 } else { seconds * 1_000_000 + i64::from(by.micros) };
     if micros >= DAY_MICROS {
         return None;
     }
