@@ -30,12 +30,10 @@ impl MessageCursor {
     /// The opaque text clients hand back: base64url, padded, of compact JSON with sorted keys.
     #[must_use]
     pub fn encode(&self) -> String {
-        let mut json = String::from("{\"message_id\":");
-        write_string(&mut json, &self.message_id);
-        json.push_str(",\"sent_at\":");
-        write_string(&mut json, &self.sent_at.to_string());
-        json.push('}');
-        BASE64.encode(json)
+        let mut message_id = String::new();
+        // A String refuses no write.
+        let _ = write_string(&mut message_id, &self.message_id);
+        BASE64.encode(format!("{{\"message_id\":{message_id},\"sent_at\":\"{}\"}}", self.sent_at))
     }
 
     /// Reads [`Self::encode`]'s text, with or without padding. `None` for anything else, which the original
