@@ -14,8 +14,7 @@ pub(super) fn write_float<W: Write>(out: &mut W, value: f64) -> fmt::Result {
     if value.is_infinite() {
         return out.write_str("Infinity");
     }
-    // Rust's `{:e}` has the same shortest digits: `d[.ddd]e[-]x`.
-    let scientific = format!("{:e}", value.abs());
+    let scientific = shortest(value.abs());
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or_default();
     let digits = mantissa.replace('.', "");
@@ -35,4 +34,14 @@ pub(super) fn write_float<W: Write>(out: &mut W, value: f64) -> fmt::Result {
         }
         _ => write!(out, "{mantissa}e{exponent:+03}"),
     }
+}
+
+/// The shortest digits that read back, nearest to the value: `d[.ddd]e[-]x`.
+fn shortest(value: f64) -> String {
+    let scientific = format!("{value:e}");
+    let decimals = scientific.find('e').unwrap_or_default().saturating_sub(2);
+    // Two candidates may be equally near (864239830055846.25): Rust's shortest form takes the upper one,
+    // Python and Rust's form of fixed precision the even one.
+    let even = format!("{value:.decimals$e}");
+    if even.parse() == Ok(value) { even } else { scientific }
 }
