@@ -160,4 +160,4 @@ reader!(OptInt, Option<i64>, opt_int);
 reader!(OptObject, Option<Map<String, Value>>, opt_object);
 
 /// Unknown fields, kept exactly.
-pub(crate) type Extra = BTreeMap<String, Box<serde_json::value::RawValue>>;
+pub(crate) type Extra = BTreeMap<String, crate::envelope::Payload>;

@@ -1,9 +1,28 @@
-//! Placeholder.
+//! Wire types of AgentNet: everything that two processes of the network must agree on.
+//!
+//! The envelope, receipts, the registry's RPCs, subjects, schema versions, canonical JSON, signatures, error codes.
+//! No I/O and no runtime: any program can link this crate. `docs/PROTOCOL.md` tells the same in prose, and
+//! `docs/schema/` holds JSON Schemas generated from these types.
 
 pub mod clock;
 pub mod cursor;
+pub mod envelope;
+pub mod error;
 pub mod ids;
+mod lenient;
 pub mod pyjson;
 mod pystr;
+pub mod receipt;
+pub mod rpc;
+pub mod schema_version;
+pub mod subject;
 pub mod timestamp;
 pub mod username;
+
+pub use clock::{Clock, ManualClock, OffsetClock, SharedClock, SystemClock};
+pub use envelope::{Addressee, Envelope, Payload, Priority};
+pub use error::{ErrorCode, RpcError};
+pub use ids::{IdGen, SeededIds, SystemIds};
+pub use receipt::{FailedMessage, Receipt, ReceiptStatus, StoredNotice, StoredReceipt};
+pub use subject::{AccountId, Capability, EventType, Subject, Token};
+pub use timestamp::Timestamp;

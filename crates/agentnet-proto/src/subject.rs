@@ -89,7 +89,9 @@ impl AccountId {
     pub fn is_canonical(&self) -> bool {
         self.0.strip_prefix("acct_").is_some_and(|ulid| {
             ulid.len() == 26
-                && ulid.bytes().all(|b| b.is_ascii_digit() || (b.is_ascii_lowercase() && !b"ilou".contains(&b)))
+                && ulid
+                    .bytes()
+                    .all(|b| b.is_ascii_digit() || (b.is_ascii_lowercase() && !b"ilou".contains(&b)))
         })
     }
 }
@@ -280,7 +282,8 @@ mod tests {
             id().prop_map(Subject::Redelivery),
             (id(), token()).prop_map(|(i, t)| Subject::Replies(i, t)),
             (id(), token()).prop_map(|(i, t)| Subject::Stream(i, t)),
-            "[^\\s.*>$\\x00-\\x1f\\x7f-\\x9f]{1,20}".prop_map(|t| Subject::Capability(Capability::new(t).unwrap())),
+            "[^\\s.*>$\\x00-\\x1f\\x7f-\\x9f]{1,20}"
+                .prop_map(|t| Subject::Capability(Capability::new(t).unwrap())),
         ]
     }
 

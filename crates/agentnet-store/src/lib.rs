@@ -1,1 +1,9 @@
-//! Placeholder.
+//! Postgres storage of AgentNet, through sqlx: one file per aggregate, plain functions on a connection.
+//!
+//! Used by the registry and the persister only (see `docs/adr/`): the persister writes messages and deliveries, the
+//! registry accounts, keys and sessions; the registry reads everything and prunes what is old. The migrations are
+//! embedded and run by [`Store::migrate`].
+
+mod store;
+
+pub use store::{Store, StoreConfig, StoreError};

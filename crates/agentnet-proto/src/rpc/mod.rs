@@ -1,0 +1,134 @@
+//! The registry's RPCs: one file per group, a [`Rpc`] implementation per method.
+//!
+//! To add one: a variant of [`RpcMethod`], request and response types in a file here, an `impl Rpc`, the handler in
+//! the registry, and `UPDATE_SCHEMAS=1 cargo test -p agentnet-proto` for `docs/schema/`.
+
+use std::fmt;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::error::ErrorCode;
+
+mod discovery;
+mod messages;
+mod metrics;
+mod presence;
+mod resolve;
+mod threads;
+
+pub use discovery::*;
+pub use messages::*;
+pub use metrics::*;
+pub use presence::*;
+pub use resolve::*;
+pub use threads::*;
+
+macro_rules! methods {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal, $not_object:ident;)+) => {
+        /// A method of the registry.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum RpcMethod {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl RpcMethod {
+            /// Every method.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The method's name in subjects.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            /// The method of that name.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$variant),)+ _ => None }
+            }
+
+            /// The error for a request that isn't a JSON object.
+            pub const fn not_an_object(self) -> ErrorCode {
+                match self { $(Self::$variant => ErrorCode::$not_object,)+ }
+            }
+        }
+    };
+}
+
+methods! {
+    /// Opens a session, making the account if need be.
+    Register = "register", RegisterNotObject;
+    /// Presence: published, not answered.
+    Hello = "hello", NotAnObject;
+    /// End of a session: published, not answered.
+    Goodbye = "goodbye", NotAnObject;
+    /// Sessions online.
+    List = "list", NotAnObject;
+    /// Accounts by name, capability, status.
+    Search = "search", SearchNotObject;
+    /// One account with its sessions.
+    Profile = "profile", ProfileNotObject;
+    /// Username to account.
+    ResolveAccount = "resolve_account", ResolveNotObject;
+    /// Account to public key.
+    ResolveKey = "resolve_key", ResolveNotObject;
+    /// Threads by id or participant.
+    ThreadList = "thread_list", ThreadListNotObject;
+    /// One thread's counters.
+    ThreadStatus = "thread_status", ThreadStatusNotObject;
+    /// One thread's messages, newest first.
+    ThreadMessages = "thread_messages", ThreadMessagesNotObject;
+    /// Messages by filters and text, newest first.
+    MessageSearch = "message_search", MessageSearchNotObject;
+    /// The registry's own figures.
+    Metrics = "metrics", NotAnObject;
+}
+
+impl fmt::Display for RpcMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A request/reply pair of the registry.
+pub trait Rpc {
+    /// The method's name.
+    const METHOD: RpcMethod;
+    /// What is sent.
+    type Request: Serialize + DeserializeOwned + Send;
+    /// What comes back when it isn't an [`crate::error::RpcError`].
+    type Response: Serialize + DeserializeOwned + Send;
+}
+
+macro_rules! rpc {
+    ($(#[$doc:meta])* $name:ident, $method:ident, $request:ty, $response:ty) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub enum $name {}
+        impl $crate::rpc::Rpc for $name {
+            const METHOD: $crate::rpc::RpcMethod = $crate::rpc::RpcMethod::$method;
+            type Request = $request;
+            type Response = $response;
+        }
+    };
+}
+pub(crate) use rpc;
+
+/// Clamps a page size as the original does: absent, unreadable or 0 is the default, else into `1..=max`.
+pub fn clamp_limit(limit: Option<i64>, default: i64, max: i64) -> i64 {
+    match limit {
+        None | Some(0) => default,
+        Some(n) => n.clamp(1, max),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_clamped_as_the_original_does() {
+        assert_eq!(clamp_limit(None, 20, 100), 20);
+        assert_eq!(clamp_limit(Some(0), 20, 100), 20);
+        assert_eq!(clamp_limit(Some(-5), 20, 100), 1);
+        assert_eq!(clamp_limit(Some(i64::MAX), 20, 100), 100);
+    }
+}

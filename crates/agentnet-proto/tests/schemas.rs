@@ -1,0 +1,92 @@
+//! `docs/schema/` holds the JSON Schemas of the wire types; this fails when they are stale.
+//!
+//! `UPDATE_SCHEMAS=1 cargo test -p agentnet-proto --test schemas` writes them anew.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use agentnet_proto::{Envelope, Receipt, RpcError, StoredNotice, rpc};
+use schemars::{JsonSchema, schema_for};
+use serde_json::{Value, json};
+
+fn schema<T: JsonSchema>() -> Value {
+    schema_for!(T).to_value()
+}
+
+fn all() -> Vec<(&'static str, Value)> {
+    vec![
+        ("envelope", schema::<Envelope>()),
+        ("receipt", schema::<Receipt>()),
+        ("stored_notice", schema::<StoredNotice>()),
+        ("rpc_error", schema::<RpcError>()),
+        ("agent_info", schema::<rpc::AgentInfo>()),
+        ("register_request", schema::<rpc::RegisterRequest>()),
+        ("register_response", schema::<rpc::RegisterResponse>()),
+        ("goodbye", schema::<rpc::Goodbye>()),
+        ("list_request", schema::<rpc::ListRequest>()),
+        ("list_response", schema::<rpc::ListResponse>()),
+        ("search_request", schema::<rpc::SearchRequest>()),
+        ("search_response", schema::<rpc::SearchResponse>()),
+        ("profile_request", schema::<rpc::ProfileRequest>()),
+        ("profile_response", schema::<rpc::ProfileResponse>()),
+        ("resolve_account_request", schema::<rpc::ResolveAccountRequest>()),
+        ("resolve_account_response", schema::<rpc::ResolveAccountResponse>()),
+        ("resolve_key_request", schema::<rpc::ResolveKeyRequest>()),
+        ("resolve_key_response", schema::<rpc::ResolveKeyResponse>()),
+        ("thread_list_request", schema::<rpc::ThreadListRequest>()),
+        ("thread_list_response", schema::<rpc::ThreadListResponse>()),
+        ("thread_status_request", schema::<rpc::ThreadStatusRequest>()),
+        ("thread_status_response", schema::<rpc::ThreadStatusResponse>()),
+        ("thread_messages_request", schema::<rpc::ThreadMessagesRequest>()),
+        ("thread_messages_response", schema::<rpc::ThreadMessagesResponse>()),
+        ("message_search_request", schema::<rpc::MessageSearchRequest>()),
+        ("message_search_response", schema::<rpc::MessageSearchResponse>()),
+        ("metrics_request", schema::<rpc::MetricsRequest>()),
+        ("metrics_response", schema::<rpc::MetricsResponse>()),
+    ]
+}
+
+#[test]
+fn checked_in_schemas_are_fresh() {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema");
+    let update = std::env::var_os("UPDATE_SCHEMAS").is_some();
+    let mut expected = BTreeSet::new();
+    let mut stale = Vec::new();
+    for (name, schema) in all() {
+        let file = format!("{name}.json");
+        let text = format!("{schema:#}\n");
+        if update {
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join(&file), text).unwrap();
+        } else if fs::read_to_string(dir.join(&file)).ok().as_deref() != Some(text.as_str()) {
+            stale.push(file.clone());
+        }
+        expected.insert(file);
+    }
+    for entry in fs::read_dir(&dir).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !expected.contains(&name) {
+            stale.push(format!("{name} (no such type)"));
+        }
+    }
+    assert!(
+        stale.is_empty(),
+        "stale: {stale:?}; run UPDATE_SCHEMAS=1 cargo test -p agentnet-proto --test schemas"
+    );
+}
+
+#[test]
+fn the_seeds_envelope_satisfies_its_schema() {
+    let envelope = json!({
+        "message_id": "b3d0", "from_agent": "agent_a", "from_account_id": "acct_01", "to_agent": "agent_b",
+        "to_account_id": "acct_02", "payload": {"text": "yo"}, "sent_at": "2026-02-21T08:00:00Z", "ttl_ms": 30000,
+        "expires_at": "2026-02-21T08:00:30Z", "trace_id": "b3d0", "thread_id": "thread_b3d0", "parent_message_id": null,
+        "kind": "direct", "schema_version": "1.1", "idempotency_key": "order_123_step_1",
+    });
+    let validator = jsonschema::validator_for(&schema::<Envelope>()).unwrap();
+    assert!(
+        validator.is_valid(&envelope),
+        "{:?}",
+        validator.iter_errors(&envelope).map(|e| e.to_string()).collect::<Vec<_>>()
+    );
+    assert!(!validator.is_valid(&json!({"message_id": 1})));
+}
