@@ -1,0 +1,95 @@
+//! The arrows of the house (docs/ARCHITECTURE.md), checked against what Cargo says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// Which of our crates each crate may link. Tests (dev-dependencies) may use any.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("agentnet-proto", &[]),
+    ("agentnet-store", &["agentnet-proto"]),
+    ("agentnet-service", &["agentnet-proto"]),
+    ("agentnet", &["agentnet-proto"]),
+    ("agentnet-local", &[]),
+    ("agentnet-registry", &["agentnet-proto", "agentnet-store", "agentnet-service"]),
+    ("agentnet-persister", &["agentnet-proto", "agentnet-store", "agentnet-service"]),
+    (
+        "agentnet-cli",
+        &["agentnet", "agentnet-proto", "agentnet-local", "agentnet-service", "agentnet-registry", "agentnet-persister"],
+    ),
+    ("agentnet-examples", &["agentnet", "agentnet-proto"]),
+];
+
+/// Never imported by anything: it sees everything.
+const SEES_ALL: &str = "agentnet-e2e";
+
+fn normal_dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = MetadataCommand::new()
+        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"))
+        .no_deps()
+        .exec()
+        .unwrap();
+    metadata
+        .packages
+        .iter()
+        .map(|package| {
+            let linked = package
+                .dependencies
+                .iter()
+                .filter(|d| d.kind == DependencyKind::Normal)
+                .map(|d| d.name.clone())
+                .collect();
+            (package.name.to_string(), linked)
+        })
+        .collect()
+}
+
+#[test]
+fn crates_link_only_downwards() {
+    let graph = normal_dependencies();
+    let ours: BTreeSet<&str> = graph.keys().map(String::as_str).collect();
+    for (name, linked) in &graph {
+        if name == SEES_ALL {
+            continue;
+        }
+        let allowed = ALLOWED
+            .iter()
+            .find(|(n, _)| n == name)
+            .unwrap_or_else(|| panic!("{name} is new: say in ALLOWED what it may link"))
+            .1;
+        for dependency in linked.iter().filter(|d| ours.contains(d.as_str())) {
+            assert!(allowed.contains(&dependency.as_str()), "{name} must not link {dependency}");
+        }
+    }
+}
+
+#[test]
+fn the_wire_types_need_no_runtime() {
+    let graph = normal_dependencies();
+    for runtime in ["tokio", "async-nats", "sqlx", "axum"] {
+        assert!(!graph["agentnet-proto"].contains(runtime), "agentnet-proto must not link {runtime}");
+    }
+    for name in ["agentnet", "agentnet-cli", "agentnet-examples"] {
+        assert!(!graph[name].contains("sqlx"), "{name} must reach Postgres through the services only");
+    }
+}
+
+#[test]
+fn versions_are_said_once() {
+    let manifests = MetadataCommand::new()
+        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"))
+        .no_deps()
+        .exec()
+        .unwrap();
+    for package in &manifests.packages {
+        let text = std::fs::read_to_string(&package.manifest_path).unwrap();
+        let mut in_dependencies = false;
+        for line in text.lines() {
+            if line.starts_with('[') {
+                in_dependencies = line.contains("dependencies");
+            } else if in_dependencies && line.contains('=') && !line.trim_start().starts_with('#') {
+                assert!(line.contains("workspace"), "{}: `{line}` belongs in [workspace.dependencies]", package.name);
+            }
+        }
+    }
+}
