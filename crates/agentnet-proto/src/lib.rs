@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod cursor;
+pub mod dev_auth;
 pub mod envelope;
 pub mod error;
 pub mod ids;

@@ -64,8 +64,8 @@ impl PyStr {
             let first = rest.next()?;
             let (mut point, tail) = match first {
                 ..0x80 => (first, 0),
-                ..0xe0 => (first & 0x1f, 1),
-                ..0xf0 => (first & 0x0f, 2),
+                0x80..0xe0 => (first & 0x1f, 1),
+                0xe0..0xf0 => (first & 0x0f, 2),
                 _ => (first & 0x07, 3),
             };
             for byte in rest.by_ref().take(tail) {
