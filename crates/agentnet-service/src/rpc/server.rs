@@ -220,6 +220,6 @@ impl RpcServer {
         };
         let subscription =
             subscription.map_err(|source| StartError::Subscribe { subject: subject.to_owned(), source })?;
-        Ok(Intake::new(subscription, self.stop.child_token()))
+        Ok(Intake::new(nats, subscription, self.stop.child_token()))
     }
 }
