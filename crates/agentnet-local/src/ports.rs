@@ -1,0 +1,34 @@
+//! Free ports on loopback.
+
+use std::{io::ErrorKind, net::TcpListener};
+
+use crate::{Error, Result, Server};
+
+/// Below every system's range for outgoing connections, so that no client socket sits on the port of a server
+/// that is being restarted.
+const RANGE: std::ops::Range<u16> = 10_240..32_768;
+
+/// How often a start on a free port is tried anew when somebody else was quicker.
+pub(crate) const ATTEMPTS: u32 = 8;
+
+/// True if nobody listens on this port of loopback, as far as one can know.
+pub(crate) fn is_free(port: u16) -> bool {
+    match TcpListener::bind(("127.0.0.1", port)) {
+        Ok(_) => true,
+        Err(error) => error.kind() != ErrorKind::AddrInUse,
+    }
+}
+
+/// The port asked for, if it is free, or a free one.
+pub(crate) fn choose(server: Server, fixed: Option<u16>) -> Result<u16> {
+    match fixed {
+        Some(port) if is_free(port) => Ok(port),
+        Some(port) => Err(Error::PortTaken { server, port }),
+        None => loop {
+            let port = rand::random_range(RANGE);
+            if is_free(port) {
+                return Ok(port);
+            }
+        },
+    }
+}
