@@ -1,10 +1,11 @@
-//! `docs/schema/` holds the JSON Schemas of the wire types; this fails when they are stale.
+//! `docs/schema/` holds the JSON Schemas of the wire types, `docs/ERRORS.md` the error codes; this fails when they are
+//! stale.
 //!
 //! `UPDATE_SCHEMAS=1 cargo test -p agentnet-proto --test schemas` writes them anew.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use agentnet_proto::{Envelope, Receipt, RpcError, StoredNotice, rpc};
+use agentnet_proto::{Envelope, ErrorCode, Receipt, RpcError, StoredNotice, rpc};
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
 
@@ -71,6 +72,31 @@ fn checked_in_schemas_are_fresh() {
     assert!(
         stale.is_empty(),
         "stale: {stale:?}; run UPDATE_SCHEMAS=1 cargo test -p agentnet-proto --test schemas"
+    );
+}
+
+fn error_table() -> String {
+    let mut text = String::from(
+        "# Error codes\n\nGenerated from `crates/agentnet-proto/src/error.rs`. *retry* means that the unchanged request may \
+         succeed later; *HTTP* is the status a gateway answers.\n\n| code | HTTP | retry | meaning |\n|---|---|---|---|\n",
+    );
+    for code in ErrorCode::ALL {
+        let retry = if code.retryable() { "yes" } else { "" };
+        text += &format!("| `{code}` | {} | {retry} | {} |\n", code.http_status(), code.meaning().trim());
+    }
+    text
+}
+
+#[test]
+fn the_list_of_error_codes_is_fresh() {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/ERRORS.md");
+    if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+        fs::write(&file, error_table()).unwrap();
+    }
+    let found = fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        found == error_table(),
+        "docs/ERRORS.md is stale: run UPDATE_SCHEMAS=1 cargo test -p agentnet-proto --test schemas"
     );
 }
 
