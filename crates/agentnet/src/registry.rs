@@ -1,0 +1,278 @@
+//! The registry's RPCs.
+
+use std::time::Duration;
+
+use agentnet_proto::{
+    AccountId, RpcError, Subject,
+    rpc::{self, AgentInfo, Profile, Rpc, RpcMethod},
+};
+use async_nats::{Client, Request, RequestErrorKind, connection::State};
+use tokio::time::timeout;
+
+use crate::{
+    connect::{NatsSettings, connect},
+    error::{Error, ErrorKind},
+};
+
+/// How long an answer may take, as in the original.
+pub const RPC_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long registering may take, as in the original.
+pub const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Most pages of `registry.list` that [`RegistryClient::list`] follows.
+const MAX_PAGES: usize = 1000;
+
+/// Calls the registry. Cheap to clone; needs no registration.
+#[derive(Debug, Clone)]
+pub struct RegistryClient {
+    client: Client,
+    timeout: Duration,
+    register_timeout: Duration,
+    caller: Option<AccountId>,
+}
+
+impl RegistryClient {
+    /// A client with the original's timeouts: 2 s, registering 5 s.
+    pub fn new(client: Client) -> Self {
+        Self { client, timeout: RPC_TIMEOUT, register_timeout: REGISTER_TIMEOUT, caller: None }
+    }
+
+    /// The same with another timeout for every method.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        (self.timeout, self.register_timeout) = (timeout, timeout);
+        self
+    }
+
+    /// The same on the subjects of secure mode, `registry.<method>.<account_id>`, whose permissions prove the caller.
+    #[must_use]
+    pub fn as_account(mut self, account: AccountId) -> Self {
+        self.caller = Some(account);
+        self
+    }
+
+    /// Calls any method of the registry.
+    ///
+    /// # Errors
+    /// [`ErrorKind::RegistryUnavailable`] at once when no registry listens, [`ErrorKind::Timeout`] when it doesn't
+    /// answer in time, [`ErrorKind::NatsUnavailable`] when there is no connection, [`ErrorKind::RegistryFailed`] for
+    /// an answer that can't be read, and what the registry itself answered otherwise.
+    pub async fn call<R: Rpc>(&self, request: &R::Request) -> Result<R::Response, Error> {
+        let within = if R::METHOD == RpcMethod::Register { self.register_timeout } else { self.timeout };
+        self.call_within::<R>(request, within).await
+    }
+
+    /// [`call`](Self::call) with its own timeout.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn call_within<R: Rpc>(
+        &self,
+        request: &R::Request,
+        within: Duration,
+    ) -> Result<R::Response, Error> {
+        let method = R::METHOD;
+        let subject = match &self.caller {
+            Some(account) => Subject::RegistryAs(method, account.clone()),
+            None => Subject::Registry(method),
+        };
+        let body = serde_json::to_vec(request).map_err(|e| {
+            Error::new(ErrorKind::InvalidArgument, format!("the {method} request can't be written as JSON"))
+                .source_of(e)
+        })?;
+        // The outer timeout also covers the wait for room in a disconnected client's queue.
+        let request = Request::new().payload(body.into()).timeout(None);
+        let answer = match timeout(within, self.client.send_request(subject.to_string(), request)).await {
+            Ok(Ok(message)) => message.payload,
+            Ok(Err(error)) => return Err(self.failed(method, within, error.kind()).source_of(error)),
+            Err(_) => return Err(self.failed(method, within, RequestErrorKind::TimedOut)),
+        };
+        decode(method, &answer)
+    }
+
+    fn failed(&self, method: RpcMethod, within: Duration, kind: RequestErrorKind) -> Error {
+        if kind == RequestErrorKind::NoResponders {
+            return Error::new(
+                ErrorKind::RegistryUnavailable,
+                "no registry listens on this network; start it (`agentnet up`, or the registry service) and try again",
+            );
+        }
+        if self.client.connection_state() != State::Connected {
+            let detail = format!(
+                "there is no connection to NATS for registry.{method}; check the server and try again"
+            );
+            return Error::new(ErrorKind::NatsUnavailable, detail);
+        }
+        match kind {
+            RequestErrorKind::TimedOut => Error::new(
+                ErrorKind::Timeout,
+                format!(
+                    "the registry didn't answer registry.{method} within {} s; check its health and load",
+                    within.as_secs_f64()
+                ),
+            ),
+            RequestErrorKind::MaxPayloadExceeded => Error::new(
+                ErrorKind::PayloadTooLarge,
+                format!("the {method} request is larger than NATS carries; send less"),
+            ),
+            _ => Error::new(
+                ErrorKind::NatsUnavailable,
+                format!("registry.{method} could not be sent; check the NATS server"),
+            ),
+        }
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn register(&self, request: &rpc::RegisterRequest) -> Result<rpc::RegisterResponse, Error> {
+        self.call::<rpc::Register>(request).await
+    }
+
+    /// Sessions online that fit the filters, all pages unless the request has a limit. Rows without an agent_id are
+    /// left out, as in the original.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn list(&self, request: &rpc::ListRequest) -> Result<rpc::ListResponse, Error> {
+        let mut page = request.clone();
+        let mut answer = self.call::<rpc::List>(&page).await?;
+        for _ in 1..MAX_PAGES {
+            if request.limit.is_some() || answer.next_cursor.is_none() {
+                break;
+            }
+            page.cursor = answer.next_cursor.take();
+            let more = self.call::<rpc::List>(&page).await?;
+            answer.agents.extend(more.agents);
+            answer.next_cursor = more.next_cursor;
+        }
+        answer.agents.retain(|agent| !agent.agent_id.is_empty());
+        Ok(answer)
+    }
+
+    /// Accounts by name, capability and status.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn search(&self, request: &rpc::SearchRequest) -> Result<rpc::SearchResponse, Error> {
+        self.call::<rpc::Search>(request).await
+    }
+
+    /// One account with its sessions.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); [`ErrorKind::NotFound`] for an unknown account.
+    pub async fn profile(&self, request: &rpc::ProfileRequest) -> Result<Profile, Error> {
+        Ok(self.call::<rpc::GetProfile>(request).await?.profile)
+    }
+
+    /// The account of a username.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); [`ErrorKind::NotFound`] for an unknown username.
+    pub async fn resolve_account(&self, username: &str) -> Result<rpc::ResolveAccountResponse, Error> {
+        self.call::<rpc::ResolveAccount>(&rpc::ResolveAccountRequest { username: username.to_owned() }).await
+    }
+
+    /// The public key bound to an account.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); [`ErrorKind::NotFound`] when none is bound.
+    pub async fn resolve_key(&self, account_id: &str) -> Result<rpc::ResolveKeyResponse, Error> {
+        self.call::<rpc::ResolveKey>(&rpc::ResolveKeyRequest { account_id: account_id.to_owned() }).await
+    }
+
+    /// Threads by id or participant, latest activity first.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn thread_list(
+        &self,
+        request: &rpc::ThreadListRequest,
+    ) -> Result<rpc::ThreadListResponse, Error> {
+        self.call::<rpc::ThreadList>(request).await
+    }
+
+    /// One thread's counters.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); [`ErrorKind::NotFound`] for an unknown thread.
+    pub async fn thread_status(&self, thread_id: &str) -> Result<rpc::ThreadStatusResponse, Error> {
+        self.call::<rpc::ThreadStatus>(&rpc::ThreadStatusRequest { thread_id: thread_id.to_owned() }).await
+    }
+
+    /// One page of a thread, newest first.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn thread_messages(
+        &self,
+        request: &rpc::ThreadMessagesRequest,
+    ) -> Result<rpc::ThreadMessagesResponse, Error> {
+        self.call::<rpc::ThreadMessages>(request).await
+    }
+
+    /// One page of the messages that fit the filters, newest first.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn message_search(
+        &self,
+        request: &rpc::MessageSearchRequest,
+    ) -> Result<rpc::MessageSearchResponse, Error> {
+        self.call::<rpc::MessageSearch>(request).await
+    }
+
+    /// The registry's own figures.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn metrics(&self) -> Result<rpc::MetricsResponse, Error> {
+        self.call::<rpc::Metrics>(&rpc::MetricsRequest {}).await
+    }
+}
+
+/// An answer, an error the registry answered, or neither.
+fn decode<T: serde::de::DeserializeOwned>(method: RpcMethod, body: &[u8]) -> Result<T, Error> {
+    // No success object holds a member `error`, and every one has members that an error lacks.
+    serde_json::from_slice(body).map_err(|unreadable| match serde_json::from_slice::<RpcError>(body) {
+        Ok(error) => error.into(),
+        Err(_) => Error::new(
+            ErrorKind::RegistryFailed,
+            format!(
+                "the answer to registry.{method} can't be read; are registry and agent of versions that fit?"
+            ),
+        )
+        .source_of(unreadable),
+    })
+}
+
+/// Every session online on the network at `url`.
+///
+/// # Errors
+/// As [`connect`] and [`RegistryClient::list`].
+pub async fn list_online_agents(url: &str) -> Result<Vec<AgentInfo>, Error> {
+    let connection = connect(&NatsSettings::from_url(url)?.named("agentnet-list")).await?;
+    let agents = RegistryClient::new(connection.client().clone()).list(&rpc::ListRequest::default()).await;
+    let _ = connection.close(RPC_TIMEOUT).await;
+    Ok(agents?.agents)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_errors_and_neither() {
+        let resolve =
+            |body: &str| decode::<rpc::ResolveAccountResponse>(RpcMethod::ResolveAccount, body.as_bytes());
+        let found = resolve(r#"{"account_id":"acct_1","username":"a","resolved_at":"2026-02-21T08:00:00Z"}"#);
+        assert_eq!(found.unwrap().account_id, "acct_1");
+        let error = resolve(r#"{"error":"not_found"}"#).unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, "not_found"));
+        for garbage in ["", "[]", "{}", "null"] {
+            assert_eq!(resolve(garbage).unwrap_err().kind(), ErrorKind::RegistryFailed, "{garbage}");
+        }
+    }
+}
