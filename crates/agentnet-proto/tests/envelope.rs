@@ -1,4 +1,5 @@
 //! The envelope's reading and writing: leniency of the original, nothing lost, nothing panics.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use agentnet_proto::{Addressee, Envelope, ErrorCode, Payload, Priority, Receipt, StoredNotice};
 use proptest::prelude::*;
