@@ -9,10 +9,13 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ShutdownConfig;
+
+/// What a forced stop leaves for answers.
+pub const FORCED_GRACE: Duration = Duration::from_millis(500);
 
 /// Shared request to stop, with its two deadlines. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -40,7 +43,7 @@ impl Shutdown {
         self.stop.cancel();
     }
 
-    /// Ends both phases at once: nothing is waited for any more.
+    /// Ends the soft phase now and the hard one [`FORCED_GRACE`] later, time enough to answer what is cut off.
     pub fn force(&self) {
         self.request();
         self.force.cancel();
@@ -63,12 +66,12 @@ impl Shutdown {
 
     /// Waits for a stop and then the soft deadline: cut off handlers and answer them.
     pub async fn soft_deadline(&self) {
-        self.phase(self.config.soft).await;
+        self.phase(self.config.soft, Duration::ZERO).await;
     }
 
     /// Waits for a stop and then the hard deadline: leave everything.
     pub async fn hard_deadline(&self) {
-        self.phase(self.config.hard).await;
+        self.phase(self.config.hard, FORCED_GRACE).await;
     }
 
     /// Runs `work` unless the hard deadline of a stop passes first.
@@ -83,7 +86,8 @@ impl Shutdown {
     /// How long is left until the hard deadline; the whole time when no stop was asked for.
     pub fn remaining(&self) -> Duration {
         let elapsed = self.asked_at.get().map_or(Duration::ZERO, Instant::elapsed);
-        if self.force.is_cancelled() { Duration::ZERO } else { self.config.hard.saturating_sub(elapsed) }
+        let remaining = self.config.hard.saturating_sub(elapsed);
+        if self.force.is_cancelled() { remaining.min(FORCED_GRACE) } else { remaining }
     }
 
     /// SIGINT and SIGTERM ask for a stop; a second one forces it. Must run inside a tokio runtime.
@@ -101,12 +105,15 @@ impl Shutdown {
         Ok(())
     }
 
-    async fn phase(&self, after: Duration) {
+    async fn phase(&self, after: Duration, forced_after: Duration) {
         self.stop.cancelled().await;
         let end = *self.asked_at.get_or_init(Instant::now) + after;
         tokio::select! {
             () = sleep_until(end) => {}
-            () = self.force.cancelled() => {}
+            () = async {
+                self.force.cancelled().await;
+                sleep(forced_after).await;
+            } => {}
         }
     }
 }

@@ -1,4 +1,5 @@
 //! NATS down at start, refusing, restarted; and stopping in order.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends there")]
 
 mod support;
 
@@ -10,7 +11,7 @@ use agentnet_proto::error::RpcError;
 use agentnet_service::nats::{self, ConnectionState, NatsErrorKind};
 use agentnet_service::rpc::{Method, handler};
 use bytes::Bytes;
-use support::{PATIENCE, TestNats, builder, call, config, connect, shutdown, until};
+use support::{PATIENCE, TOKEN, TestNats, builder, call, config, connect, shutdown, until};
 use tokio::sync::Semaphore;
 
 #[tokio::test]
@@ -38,21 +39,21 @@ async fn a_server_that_accepts_and_says_nothing_is_unavailable_too() {
 
 #[tokio::test]
 async fn a_server_that_comes_late_is_waited_for() {
-    let mut server = TestNats::start().await;
+    let server = TestNats::start();
     server.stop();
     let connecting = tokio::spawn({
         let config = config(&server.url());
         async move { nats::connect(&config, "test").await }
     });
-    server.restart();
+    server.restart().unwrap();
     connecting.await.unwrap().unwrap().round_trip(PATIENCE).await.unwrap();
 }
 
 #[tokio::test]
 async fn wrong_credentials_fail_at_once() {
-    let server = TestNats::start().await;
+    let server = TestNats::start();
     connect(&server).await;
-    let mut config = config(&server.url_with_token("wr0ng"));
+    let mut config = config(&server.url().replace(TOKEN, "wr0ng"));
     config.connect_deadline = Duration::from_secs(60);
     let error =
         tokio::time::timeout(PATIENCE, nats::connect(&config, "test")).await.expect("at once").unwrap_err();
@@ -62,7 +63,7 @@ async fn wrong_credentials_fail_at_once() {
 
 #[tokio::test]
 async fn a_restarted_server_finds_the_subscriptions_again() {
-    let mut server = TestNats::start().await;
+    let server = TestNats::start();
     let nats = connect(&server).await;
     let _rpc = builder(&nats)
         .method(
@@ -79,7 +80,7 @@ async fn a_restarted_server_finds_the_subscriptions_again() {
     tokio::time::timeout(PATIENCE, lost).await.expect("the loss must be seen").unwrap();
     let error = nats.round_trip(Duration::from_millis(50)).await.unwrap_err();
     assert_eq!(error.kind(), NatsErrorKind::TimedOut);
-    server.restart();
+    server.restart().unwrap();
     let back = state.wait_for(|state| *state == ConnectionState::Connected);
     tokio::time::timeout(PATIENCE, back).await.expect("the connection must come back").unwrap();
     nats.round_trip(PATIENCE).await.unwrap();
@@ -90,7 +91,7 @@ async fn a_restarted_server_finds_the_subscriptions_again() {
 
 #[tokio::test]
 async fn a_request_in_flight_gets_its_reply_and_later_ones_are_not_taken() {
-    let server = TestNats::start().await;
+    let server = TestNats::start();
     let (nats, other) = (connect(&server).await, connect(&server).await);
     let (gate, started) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let rpc = builder(&nats)
@@ -138,7 +139,7 @@ async fn a_request_in_flight_gets_its_reply_and_later_ones_are_not_taken() {
 
 #[tokio::test]
 async fn a_hanging_handler_is_cut_off_and_answered_at_the_soft_deadline() {
-    let server = TestNats::start().await;
+    let server = TestNats::start();
     let (nats, other) = (connect(&server).await, connect(&server).await);
     let started = Arc::new(Semaphore::new(0));
     let rpc = builder(&nats)
@@ -169,7 +170,7 @@ async fn a_hanging_handler_is_cut_off_and_answered_at_the_soft_deadline() {
 
 #[tokio::test]
 async fn under_load_every_request_taken_by_a_stopping_replica_is_answered() {
-    let server = TestNats::start().await;
+    let server = TestNats::start();
     let (stopping, staying, caller) =
         (connect(&server).await, connect(&server).await, connect(&server).await);
     let method = || Method::new("echo", "s.load").queue("q");
@@ -206,7 +207,7 @@ async fn under_load_every_request_taken_by_a_stopping_replica_is_answered() {
 
 #[tokio::test]
 async fn closing_twice_and_without_a_server_is_bounded() {
-    let mut server = TestNats::start().await;
+    let server = TestNats::start();
     let nats = connect(&server).await;
     nats.close(PATIENCE).await.unwrap();
     nats.close(PATIENCE).await.unwrap();

@@ -1,4 +1,5 @@
 //! Every request is answered, within its limits.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends there")]
 
 mod support;
 
@@ -40,7 +41,7 @@ async fn add(_ctx: Ctx, request: Add) -> Result<Sum, RpcError> {
 
 #[tokio::test]
 async fn good_and_bad_bodies_are_answered() {
-    let server = TestNats::start().await;
+    let server = TestNats::start();
     let nats = connect(&server).await;
     let stats = Stats::new(16);
     let _rpc = RpcServer::builder(&nats, &stats, |method: &str, fault| match fault {
@@ -80,7 +81,7 @@ async fn good_and_bad_bodies_are_answered() {
 
 #[tokio::test]
 async fn panics_are_answered_and_the_server_goes_on() {
-    let server = TestNats::start().await;
+    let server = TestNats::start();
     let nats = connect(&server).await;
     let _rpc = builder(&nats)
         .method(
@@ -109,7 +110,7 @@ async fn panics_are_answered_and_the_server_goes_on() {
 
 #[tokio::test]
 async fn a_full_method_answers_busy_without_starting_the_handler() {
-    let server = TestNats::start().await;
+    let server = TestNats::start();
     let nats = connect(&server).await;
     let gate = Arc::new(Semaphore::new(0));
     let started = Arc::new(AtomicUsize::new(0));
@@ -154,7 +155,7 @@ async fn an_overrunning_handler_is_dropped_and_answered() {
             let _ = self.0.send(());
         }
     }
-    let server = TestNats::start().await;
+    let server = TestNats::start();
     let nats = connect(&server).await;
     let (dropped, mut was_dropped) = mpsc::unbounded_channel();
     let _rpc = builder(&nats)
@@ -179,7 +180,7 @@ async fn an_overrunning_handler_is_dropped_and_answered() {
 
 #[tokio::test]
 async fn requests_that_must_not_be_answered_do_not_reach_the_handler() {
-    let server = TestNats::start().await;
+    let server = TestNats::start();
     let nats = connect(&server).await;
     let calls = Arc::new(AtomicUsize::new(0));
     let _rpc = builder(&nats)
@@ -209,7 +210,7 @@ async fn requests_that_must_not_be_answered_do_not_reach_the_handler() {
 
 #[tokio::test]
 async fn a_guard_may_compare_caller_and_reply() {
-    let server = TestNats::start().await;
+    let server = TestNats::start();
     let nats = connect(&server).await;
     let _rpc = builder(&nats)
         .reply_guard(|subject, reply| {
@@ -235,7 +236,7 @@ async fn a_guard_may_compare_caller_and_reply() {
 
 #[tokio::test]
 async fn an_answer_too_large_for_nats_becomes_an_error() {
-    let server = TestNats::start().await;
+    let server = TestNats::start();
     let nats = connect(&server).await;
     let _rpc = builder(&nats)
         .method(
@@ -250,7 +251,7 @@ async fn an_answer_too_large_for_nats_becomes_an_error() {
 
 #[tokio::test]
 async fn publishes_are_handled_in_order_and_survive_panics_and_overruns() {
-    let server = TestNats::start().await;
+    let server = TestNats::start();
     let nats = connect(&server).await;
     let (seen, mut order) = mpsc::unbounded_channel();
     let _rpc = builder(&nats)
@@ -295,7 +296,7 @@ async fn publishes_are_handled_in_order_and_survive_panics_and_overruns() {
 
 #[tokio::test]
 async fn a_queue_group_answers_once() {
-    let server = TestNats::start().await;
+    let server = TestNats::start();
     let nats = connect(&server).await;
     let calls = Arc::new(AtomicUsize::new(0));
     let mut replicas = Vec::new();
@@ -316,7 +317,7 @@ async fn a_queue_group_answers_once() {
 
 #[tokio::test]
 async fn an_invalid_subject_is_an_error_that_names_it() {
-    let server = TestNats::start().await;
+    let server = TestNats::start();
     let nats = connect(&server).await;
     let error = builder(&nats)
         .method(Method::new("x", "a..b"), handler(|_, body| std::future::ready(Ok::<_, RpcError>(body))))

@@ -1,8 +1,6 @@
 //! What the tests share: a private nats-server, a connection, bounded waits.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-mod server;
-
 use std::future::Future;
 use std::time::Duration;
 
@@ -15,7 +13,10 @@ use agentnet_service::stats::Stats;
 use async_nats::Client;
 use serde_json::Value;
 
-pub use server::TestNats;
+pub use agentnet_local::testing::TestNats;
+
+/// Token of [`TestNats`].
+pub const TOKEN: &str = agentnet_local::testing::TEST_TOKEN;
 
 /// Longest wait of any test.
 pub const PATIENCE: Duration = Duration::from_secs(20);
