@@ -83,6 +83,7 @@ fn main() -> ExitCode {
         test("NATS down exits 1 in bounded time", nats_down()).await;
         test("a request in flight at SIGTERM gets its reply", sigterm()).await;
         test("a second signal ends a service that hangs", second_signal()).await;
+        test("`health` tells whether the service is ready", health_probe()).await;
     });
     ExitCode::SUCCESS
 }
@@ -93,8 +94,12 @@ async fn test(name: impl fmt::Display, run: impl Future<Output = ()>) {
 }
 
 fn spawn(vars: &[(&str, &str)]) -> Child {
+    spawn_with(&[], vars)
+}
+
+fn spawn_with(args: &[&str], vars: &[(&str, &str)]) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
-    command.env_clear().env("SERVICE_UNDER_TEST", "1").envs(vars.iter().copied());
+    command.args(args).env_clear().env("SERVICE_UNDER_TEST", "1").envs(vars.iter().copied());
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command.spawn().expect("this binary starts")
 }
@@ -197,4 +202,30 @@ async fn second_signal() {
     assert!(matches!(code, Some(0 | 1)), "{text}");
     let answer = request.await.unwrap();
     assert_eq!(answer["error"], "shutting_down", "{text}");
+}
+
+async fn health_probe() {
+    let (code, text) = end(spawn_with(&["health"], &[])).await;
+    assert_eq!(code, Some(64), "{text}");
+    assert!(text.contains("AGENTNET_HTTP_ADDR"), "{text}");
+    let (code, text) = end(spawn_with(&["--frobnicate"], &[])).await;
+    assert_eq!(code, Some(64), "{text}");
+
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let addr = [("AGENTNET_HTTP_ADDR", free.as_str())];
+    let (code, text) = end(spawn_with(&["health"], &addr)).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("does not answer"), "{text}");
+
+    let server = TestNats::start();
+    let service = spawn(&[("NATS_URL", &server.url()), addr[0]]);
+    support::until("the service is ready", || async {
+        end(spawn_with(&["health"], &addr)).await.0 == Some(0)
+    })
+    .await;
+    drop(server);
+    let (code, text) = end(spawn_with(&["health"], &addr)).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("not ready") && text.contains("nats"), "{text}");
+    drop(service);
 }

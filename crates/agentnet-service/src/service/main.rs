@@ -13,9 +13,21 @@ use crate::telemetry;
 pub const EXIT_FAILURE: u8 = 1;
 
 /// Runs the service with the environment of this process until SIGINT or SIGTERM: exit code 0 after an orderly
-/// stop, 1 when it failed, 64 with one line when the configuration is bad.
+/// stop, 1 when it failed, 64 with one line when the configuration is bad. With the argument `health` it asks a
+/// running service whether it is ready instead.
 pub fn main<S: Service>() -> ExitCode {
-    run::<S>(&Env::process())
+    let env = Env::process();
+    match std::env::args().nth(1).as_deref() {
+        None => run::<S>(&env),
+        Some("health") => super::probe::run(S::NAME, &env),
+        Some(_) => {
+            print_line(&format!(
+                "{}: takes no arguments but `health`; it is configured by its environment",
+                S::NAME
+            ));
+            ExitCode::from(ConfigError::EXIT_CODE)
+        }
+    }
 }
 
 /// As [`main()`], with any environment.
@@ -76,7 +88,7 @@ fn bad_config<S: Service>(error: &ConfigError) -> ExitCode {
     ExitCode::from(ConfigError::EXIT_CODE)
 }
 
-fn print_line(line: &str) {
+pub(super) fn print_line(line: &str) {
     use std::io::Write as _;
     // Nothing is left to do when stderr is closed.
     let _ = writeln!(std::io::stderr(), "{line}");

@@ -5,6 +5,7 @@
 //! [`Shutdown`].
 
 mod main;
+mod probe;
 mod start;
 
 use std::error::Error;
