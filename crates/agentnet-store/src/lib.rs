@@ -4,6 +4,14 @@
 //! registry accounts, keys and sessions; the registry reads everything and prunes what is old. The migrations are
 //! embedded and run by [`Store::migrate`].
 
+pub mod account_search;
+pub mod accounts;
+pub mod keys;
+pub mod messages;
+pub mod retention;
+pub mod sessions;
+pub mod ingest;
 mod store;
+pub mod threads;
 
 pub use store::{Store, StoreConfig, StoreError};

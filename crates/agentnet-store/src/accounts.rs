@@ -1,0 +1,252 @@
+//! `agent_accounts`: who exists, and the rules by which a registering agent finds or gets its account.
+
+use agentnet_proto::{Timestamp, ids::IdGen, username::normalize_username};
+use serde_json::{Map, Value, json};
+use sqlx::{FromRow, PgConnection, PgExecutor, types::Json};
+use time::OffsetDateTime;
+
+use crate::StoreError;
+
+/// Tries with six random characters before ten are taken.
+const SHORT_SUFFIX_TRIES: usize = 10;
+
+/// One account.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Account {
+    /// Routing identity.
+    pub account_id: String,
+    /// Unique name, normalised.
+    pub username: String,
+    /// Name for people.
+    pub display_name: String,
+    /// What the account says about itself.
+    pub bio: String,
+    /// What its last registered session can do.
+    pub capabilities: Vec<String>,
+    /// What its agents tell about themselves.
+    pub metadata: Map<String, Value>,
+    /// `public` or `private`.
+    pub visibility: String,
+    /// `active`, `suspended`, ...
+    pub status: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When an agent registered with it last.
+    pub updated_at: Timestamp,
+}
+
+#[derive(FromRow)]
+pub(crate) struct AccountColumns {
+    account_id: String,
+    username: String,
+    display_name: String,
+    bio: String,
+    capabilities: Json<Value>,
+    metadata: Json<Value>,
+    visibility: String,
+    status: String,
+    created_at: OffsetDateTime,
+    updated_at: OffsetDateTime,
+}
+
+impl From<AccountColumns> for Account {
+    fn from(row: AccountColumns) -> Self {
+        Self {
+            account_id: row.account_id,
+            username: row.username,
+            display_name: row.display_name,
+            bio: row.bio,
+            capabilities: strings(row.capabilities.0),
+            metadata: object(row.metadata.0),
+            visibility: row.visibility,
+            status: row.status,
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+        }
+    }
+}
+
+/// The strings of a list, which is all this crate ever writes there.
+pub(crate) fn strings(value: Value) -> Vec<String> {
+    let Value::Array(items) = value else { return Vec::new() };
+    let text = |item| match item {
+        Value::String(text) => Some(text),
+        _ => None,
+    };
+    items.into_iter().filter_map(text).collect()
+}
+
+pub(crate) fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// The account of that id.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn by_id(db: impl PgExecutor<'_>, account_id: &str) -> Result<Option<Account>, StoreError> {
+    sqlx::query_as::<_, AccountColumns>("SELECT * FROM agent_accounts WHERE account_id = $1")
+        .bind(account_id)
+        .fetch_optional(db)
+        .await
+        .map(|row| row.map(Account::from))
+        .map_err(StoreError::query("agent_accounts.by_id"))
+}
+
+/// The id of the account with that (normalised) username.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn id_of_username(db: impl PgExecutor<'_>, username: &str) -> Result<Option<String>, StoreError> {
+    sqlx::query_scalar("SELECT account_id FROM agent_accounts WHERE username = $1")
+        .bind(username)
+        .fetch_optional(db)
+        .await
+        .map_err(StoreError::query("agent_accounts.id_of_username"))
+}
+
+/// What a registering agent asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// Its role label; the username is made from it when none is given.
+    pub agent_id: &'a str,
+    /// The username it wants.
+    pub username: Option<&'a str>,
+    /// The account it says it has.
+    pub account_id: Option<&'a str>,
+}
+
+/// The account and username an agent gets, before anything is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The account.
+    pub account_id: String,
+    /// The username it will have.
+    pub username: String,
+    /// The username it has now; `None` when the account is new.
+    pub current_username: Option<String>,
+}
+
+impl Plan {
+    /// Whether the account has to be made.
+    pub const fn is_new(&self) -> bool {
+        self.current_username.is_none()
+    }
+}
+
+/// Finds out which account and username a wish leads to. Reads only: nothing may change before the caller has
+/// proved who it is.
+///
+/// The original's rules: a known `account_id` is kept and takes the wanted username if that is free; an unknown
+/// one is made with it; without one the account that has the wanted username is joined, or a new one made. A taken
+/// username gets a random suffix, `attempt` (from 0) deciding its length.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn plan(
+    db: impl PgExecutor<'_>,
+    wish: &Wish<'_>,
+    ids: &dyn IdGen,
+    attempt: usize,
+) -> Result<Plan, StoreError> {
+    let desired = desired_username(wish, ids);
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("SELECT account_id, username FROM agent_accounts WHERE account_id = $1 OR username = $2")
+            .bind(wish.account_id)
+            .bind(&desired)
+            .fetch_all(db)
+            .await
+            .map_err(StoreError::query("agent_accounts.plan"))?;
+    let own = rows.iter().find(|(id, _)| Some(id.as_str()) == wish.account_id);
+    let holder = rows.iter().find(|(_, name)| *name == desired);
+    Ok(match (wish.account_id, own, holder) {
+        (_, Some((id, name)), holder) => {
+            let taken = holder.is_some_and(|(other, _)| other != id);
+            let username = if taken { name.clone() } else { desired };
+            Plan { account_id: id.clone(), username, current_username: Some(name.clone()) }
+        }
+        (Some(id), None, holder) => {
+            let username = if holder.is_some() { suffixed(&desired, ids, attempt) } else { desired };
+            Plan { account_id: id.to_owned(), username, current_username: None }
+        }
+        (None, None, Some((id, name))) => {
+            Plan { account_id: id.clone(), username: name.clone(), current_username: Some(name.clone()) }
+        }
+        (None, None, None) => Plan { account_id: ids.account_id(), username: desired, current_username: None },
+    })
+}
+
+fn desired_username(wish: &Wish<'_>, ids: &dyn IdGen) -> String {
+    let normalized = |text: &str| Some(normalize_username(text)).filter(|name| !name.is_empty());
+    wish.username
+        .and_then(normalized)
+        .or_else(|| normalized(wish.agent_id))
+        .unwrap_or_else(|| format!("agent_{}", ids.suffix(8)))
+}
+
+fn suffixed(base: &str, ids: &dyn IdGen, attempt: usize) -> String {
+    let (keep, random) = if attempt < SHORT_SUFFIX_TRIES { (24, 6) } else { (20, 10) };
+    // Usernames are ASCII, so a byte is a character.
+    format!("{}-{}", base.get(..keep).unwrap_or(base), ids.suffix(random))
+}
+
+/// What register writes about an account.
+#[derive(Debug, Clone, Copy)]
+pub struct Presented<'a> {
+    /// The agent's role label.
+    pub agent_id: &'a str,
+    /// Name for people.
+    pub name: &'a str,
+    /// Replaces what the account had.
+    pub capabilities: &'a [String],
+    /// Merged into what the account had, under `metadata`.
+    pub metadata: &'a Map<String, Value>,
+}
+
+/// Makes or updates the planned account. `false` when somebody was faster: the plan no longer holds, and the
+/// transaction must be rolled back and begun anew with another plan.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn apply(
+    tx: &mut PgConnection,
+    plan: &Plan,
+    presented: &Presented<'_>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let metadata = Json(json!({ "agent_id": presented.agent_id, "metadata": presented.metadata }));
+    let query = match &plan.current_username {
+        None => sqlx::query(
+            "INSERT INTO agent_accounts (account_id, username, display_name, capabilities, metadata, created_at, \
+             updated_at) VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT DO NOTHING",
+        ),
+        Some(_) => sqlx::query(
+            "UPDATE agent_accounts SET username = $2, display_name = $3, capabilities = $4, \
+             metadata = metadata || $5, updated_at = greatest(updated_at, $6) \
+             WHERE account_id = $1 AND username = $7",
+        ),
+    };
+    let query = query
+        .bind(&plan.account_id)
+        .bind(&plan.username)
+        .bind(presented.name)
+        .bind(Json(presented.capabilities))
+        .bind(metadata)
+        .bind(now.to_offset());
+    let query = match &plan.current_username {
+        None => query,
+        Some(current) => query.bind(current),
+    };
+    match query.execute(tx).await {
+        Ok(done) => Ok(done.rows_affected() == 1),
+        Err(error) if takes_username(&error) => Ok(false),
+        Err(error) => Err(StoreError::query("agent_accounts.apply")(error)),
+    }
+}
+
+fn takes_username(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|db| db.constraint()) == Some("agent_accounts_username_key")
+}

@@ -1,0 +1,134 @@
+//! `agent_threads`, for reading: the persister keeps the rows.
+
+use agentnet_proto::Timestamp;
+use serde_json::Value;
+use sqlx::{FromRow, PgExecutor, Postgres, QueryBuilder, types::Json};
+use time::OffsetDateTime;
+
+use crate::StoreError;
+use crate::account_search::like_pattern;
+use crate::accounts::strings;
+
+/// A thread with its counters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thread {
+    /// The thread.
+    pub thread_id: String,
+    /// Sender of its first message.
+    pub created_by_account_id: Option<String>,
+    /// Every account that sent or was addressed in it.
+    pub participants: Vec<String>,
+    /// When its first message was stored.
+    pub created_at: Timestamp,
+    /// When it changed last.
+    pub updated_at: Timestamp,
+    /// Messages stored.
+    pub message_count: i64,
+    /// Bytes of their payloads as the original prints them.
+    pub byte_count: i64,
+    /// Estimated tokens of the payloads.
+    pub approx_tokens: i64,
+    /// How many messages the newest checkpoint covers.
+    pub latest_checkpoint_end: i64,
+    /// Messages after it that aren't of kind system.
+    pub pending_raw_messages: i64,
+    /// When its latest message was sent.
+    pub last_message_at: Option<Timestamp>,
+}
+
+#[derive(FromRow)]
+struct ThreadColumns {
+    thread_id: String,
+    created_by_account_id: Option<String>,
+    participants: Json<Value>,
+    created_at: OffsetDateTime,
+    updated_at: OffsetDateTime,
+    message_count: i64,
+    byte_count: i64,
+    approx_tokens: i64,
+    latest_checkpoint_end: i64,
+    pending_raw_messages: i64,
+    last_message_at: Option<OffsetDateTime>,
+}
+
+impl From<ThreadColumns> for Thread {
+    fn from(row: ThreadColumns) -> Self {
+        Self {
+            thread_id: row.thread_id,
+            created_by_account_id: row.created_by_account_id,
+            participants: strings(row.participants.0),
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+            message_count: row.message_count,
+            byte_count: row.byte_count,
+            approx_tokens: row.approx_tokens,
+            latest_checkpoint_end: row.latest_checkpoint_end,
+            pending_raw_messages: row.pending_raw_messages,
+            last_message_at: row.last_message_at.map(Timestamp::from),
+        }
+    }
+}
+
+impl Thread {
+    /// What lists are ordered by.
+    pub fn activity(&self) -> Timestamp {
+        self.last_message_at.unwrap_or(self.updated_at)
+    }
+}
+
+const COLUMNS: &str = "SELECT thread_id, created_by_account_id, participants, created_at, updated_at, message_count, \
+     byte_count, approx_tokens, latest_checkpoint_end, pending_raw_messages, last_message_at FROM agent_threads";
+
+/// Which threads to list.
+#[derive(Debug, Clone, Copy)]
+pub struct ThreadFilter<'a> {
+    /// Part of the thread id, in any case; "" is all.
+    pub query: &'a str,
+    /// Only threads this account takes part in.
+    pub participant: Option<&'a str>,
+    /// Only threads after this one in the order of the list.
+    pub after: Option<(Timestamp, &'a str)>,
+    /// Most rows.
+    pub limit: i64,
+}
+
+/// Threads by latest activity, newest first, then by id, last first.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn list(db: impl PgExecutor<'_>, filter: &ThreadFilter<'_>) -> Result<Vec<Thread>, StoreError> {
+    let mut sql: QueryBuilder<Postgres> = QueryBuilder::new(COLUMNS);
+    sql.push(" WHERE true");
+    if !filter.query.is_empty() {
+        sql.push(" AND thread_id ILIKE ").push_bind(like_pattern(filter.query));
+    }
+    if let Some(account) = filter.participant {
+        sql.push(" AND participants @> ").push_bind(Json([account.to_owned()]));
+    }
+    if let Some((at, id)) = filter.after {
+        sql.push(" AND (coalesce(last_message_at, updated_at), thread_id) < (").push_bind(at.to_offset());
+        sql.push(", ").push_bind(id.to_owned()).push(")");
+    }
+    sql.push(" ORDER BY coalesce(last_message_at, updated_at) DESC, thread_id DESC LIMIT ").push_bind(filter.limit);
+    // Planned with the values: a rare participant wants the GIN index, a busy one the order of the list.
+    sql.build_query_as::<ThreadColumns>()
+        .persistent(false)
+        .fetch_all(db)
+        .await
+        .map(|rows| rows.into_iter().map(Thread::from).collect())
+        .map_err(StoreError::query("agent_threads.list"))
+}
+
+/// One thread.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn by_id(db: impl PgExecutor<'_>, thread_id: &str) -> Result<Option<Thread>, StoreError> {
+    let mut sql: QueryBuilder<Postgres> = QueryBuilder::new(COLUMNS);
+    sql.push(" WHERE thread_id = ").push_bind(thread_id);
+    sql.build_query_as::<ThreadColumns>()
+        .fetch_optional(db)
+        .await
+        .map(|row| row.map(Thread::from))
+        .map_err(StoreError::query("agent_threads.by_id"))
+}
