@@ -1,0 +1,65 @@
+//! The command line: flags of the original, and ours.
+
+use clap::{ColorChoice, Parser, Subcommand};
+
+use crate::command::{
+    completions, list, message_search, metrics, profile, search, thread_messages, thread_status, threads,
+    watch,
+};
+
+/// Run the network that AI agents live on, watch it, talk on it.
+///
+/// Start a network of your own with `agentnet up`; commands in other terminals find it by themselves. Another network
+/// is named by --nats-url or AGENTNET_NATS_URL.
+#[derive(Debug, Parser)]
+#[command(name = "agentnet", version, arg_required_else_help = false, max_term_width = 100)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do; nothing prints the help.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Global {
+    /// NATS of the network: nats://[token@]host[:port] [env: AGENTNET_NATS_URL]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    pub nats_url: Option<String>,
+    /// Print JSON for programs
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+    /// When to use colours; NO_COLOR is honoured
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
+    pub color: ColorChoice,
+    /// Say more: -v which network, causes of errors; -vv logs
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Who is online
+    List(list::Args),
+    /// Find accounts by name, capability or status
+    Search(search::Args),
+    /// One account with its sessions
+    Profile(profile::Args),
+    /// Show messages as they pass
+    Watch(watch::Args),
+    /// Threads, latest activity first
+    Threads(threads::Args),
+    /// One thread's counters
+    ThreadStatus(thread_status::Args),
+    /// One thread's messages, newest first
+    ThreadMessages(thread_messages::Args),
+    /// Find messages by words, accounts, kind or time
+    MessageSearch(message_search::Args),
+    /// The registry's own figures
+    Metrics(metrics::Args),
+    /// Print completions for a shell
+    Completions(completions::Args),
+}

@@ -1,0 +1,135 @@
+//! The commands, one file each: its arguments and what it does.
+
+pub mod completions;
+pub mod list;
+pub mod message_search;
+pub mod metrics;
+pub mod profile;
+pub mod search;
+pub mod thread_messages;
+pub mod thread_status;
+pub mod threads;
+pub mod watch;
+
+mod messages;
+
+use std::{io::IsTerminal as _, time::Duration};
+
+use tokio::{runtime, signal};
+
+use crate::{
+    cli::{Command, Global},
+    failure::Failure,
+    network::{self, Link, Network},
+    output::{Out, note},
+};
+
+/// What the command line gives every command.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Where and how to print.
+    pub out: Out,
+    global: Global,
+}
+
+impl Context {
+    /// The network this command is for.
+    ///
+    /// # Errors
+    /// As [`Network::find`].
+    pub fn network(&self) -> Result<Network, Failure> {
+        let network = Network::find(self.global.nats_url.as_deref(), &environment)?;
+        if self.global.verbose > 0 {
+            note(network::describe(&network));
+        }
+        Ok(network)
+    }
+
+    /// A connection to it.
+    ///
+    /// # Errors
+    /// As [`Network::connect`].
+    pub async fn connect(&self, name: &str) -> Result<Link, Failure> {
+        self.network()?.connect(name).await
+    }
+
+    /// Whether a network was named on the command line.
+    pub fn names_network(&self) -> bool {
+        self.global.nats_url.is_some()
+    }
+
+    /// How often `-v` was given.
+    pub fn verbose(&self) -> u8 {
+        self.global.verbose
+    }
+}
+
+/// A variable of this process's environment; empty counts as unset.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// A turning wheel on standard error while something takes long; silent when that is no terminal.
+pub fn spinner(text: String) -> indicatif::ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return indicatif::ProgressBar::hidden();
+    }
+    let spinner = indicatif::ProgressBar::new_spinner().with_message(text);
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    spinner
+}
+
+/// Runs a command to its end or to Ctrl-C.
+///
+/// # Errors
+/// Why it didn't do what was asked.
+pub fn run(command: Command, global: Global) -> Result<(), Failure> {
+    let ctx = Context { out: Out::new(global.json), global };
+    if let Command::Completions(args) = &command {
+        return completions::run(args);
+    }
+    let runtime = match &command {
+        _ => runtime::Builder::new_current_thread().enable_all().build()?,
+    };
+    start_logs(ctx.verbose());
+    let ended = runtime.block_on(async {
+        match command {
+            other => tokio::select! {
+                biased;
+                _ = signal::ctrl_c() => Err(Failure::Interrupted),
+                ended = dispatch(&ctx, other) => ended,
+            },
+        }
+    });
+    // A blocking read of standard input must not hold the exit.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn dispatch(ctx: &Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::List(args) => list::run(ctx, args).await,
+        Command::Search(args) => search::run(ctx, args).await,
+        Command::Profile(args) => profile::run(ctx, args).await,
+        Command::Watch(args) => watch::run(ctx, args).await,
+        Command::Threads(args) => threads::run(ctx, args).await,
+        Command::ThreadStatus(args) => thread_status::run(ctx, args).await,
+        Command::ThreadMessages(args) => thread_messages::run(ctx, args).await,
+        Command::MessageSearch(args) => message_search::run(ctx, args).await,
+        Command::Metrics(args) => metrics::run(ctx, args).await,
+        Command::Completions(_) => Ok(()),
+    }
+}
+
+/// Logs of the client library, for those who ask with `-vv`.
+fn start_logs(verbose: u8) {
+    let level = match verbose {
+        0 | 1 => return,
+        2 => "info",
+        3 => "debug,async_nats=info",
+        _ => "trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::new(level);
+    // Fails only if something has logging installed already.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}

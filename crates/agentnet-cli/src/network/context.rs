@@ -1,0 +1,144 @@
+//! The per-user file in which `agentnet up` tells other terminals where its network is.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use nix::{errno::Errno, sys::signal, unistd::Pid};
+use serde::{Deserialize, Serialize};
+
+/// Names another file, for tests and for several users of one account.
+pub const PATH_VARIABLE: &str = "AGENTNET_CONTEXT";
+
+/// What the file holds. It has the network's token in its URL, so it is readable by its owner only and has no
+/// `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Context {
+    /// Where NATS is, with the token.
+    pub nats_url: String,
+    /// `open`, `signed` or `secure`.
+    pub mode: String,
+    /// The user's identity file, in the modes that need one.
+    pub identity_path: Option<PathBuf>,
+    /// Data directory of the network.
+    pub data_dir: PathBuf,
+    /// Process of the `agentnet up` that wrote this.
+    pub pid: u32,
+    /// When, ISO 8601.
+    pub started_at: String,
+}
+
+impl Context {
+    /// Whether the `agentnet up` that wrote this still runs.
+    pub fn is_alive(&self) -> bool {
+        i32::try_from(self.pid).is_ok_and(|pid| signal::kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
+    }
+}
+
+/// Where the file is. `lookup` is the environment.
+pub fn path(lookup: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    if let Some(path) = lookup(PATH_VARIABLE) {
+        return Some(path.into());
+    }
+    let dirs = directories::ProjectDirs::from("", "", "agentnet")?;
+    Some(dirs.state_dir().unwrap_or_else(|| dirs.data_local_dir()).join("context.json"))
+}
+
+/// Reads the file; `None` if there is none.
+///
+/// # Errors
+/// When it can't be read or isn't ours.
+pub fn read(path: &Path) -> io::Result<Option<Context>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes the file, readable by its owner only, in one step: no reader sees half of it.
+///
+/// # Errors
+/// When the directory or file can't be written.
+pub fn write(path: &Path, context: &Context) -> io::Result<()> {
+    write_private(path, serde_json::to_string_pretty(context)?.as_bytes())
+}
+
+/// Removes the file if process `pid` wrote it; another `up` may have written its own since.
+///
+/// # Errors
+/// When it can't be removed.
+pub fn remove(path: &Path, pid: u32) -> io::Result<()> {
+    match read(path) {
+        Ok(Some(context)) if context.pid == pid => fs::remove_file(path),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a 0600 file in one step, making its directory if need be.
+///
+/// # Errors
+/// When the directory or file can't be written.
+pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(dir)?;
+    // A temporary file is 0600 from its first moment.
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(content)?;
+    file.write_all(b"\n")?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn context(pid: u32) -> Context {
+        Context {
+            nats_url: "nats://tok@127.0.0.1:4222".to_owned(),
+            mode: "open".to_owned(),
+            identity_path: None,
+            data_dir: "/tmp/x".into(),
+            pid,
+            started_at: "2026-11-21T10:00:00Z".to_owned(),
+        }
+    }
+
+    #[test]
+    fn is_private_and_removed_by_its_writer_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/context.json");
+        assert!(read(&path).unwrap().is_none());
+        write(&path, &context(7)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(read(&path).unwrap() == Some(context(7)));
+        remove(&path, 8).unwrap();
+        assert!(path.exists());
+        remove(&path, 7).unwrap();
+        assert!(!path.exists());
+        remove(&path, 7).unwrap();
+    }
+
+    #[test]
+    fn knows_the_living() {
+        assert!(context(std::process::id()).is_alive());
+        // The highest pid Linux gives out is 4194304.
+        assert!(!context(4_194_999).is_alive());
+        assert!(!context(u32::MAX).is_alive());
+    }
+
+    #[test]
+    fn the_environment_may_name_the_file() {
+        let path = path(&|name| (name == PATH_VARIABLE).then(|| "/x/y.json".to_owned()));
+        assert_eq!(path, Some("/x/y.json".into()));
+    }
+}

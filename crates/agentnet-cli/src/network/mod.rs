@@ -1,0 +1,268 @@
+//! Which network a command talks to, and the connection to it.
+
+pub mod context;
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use agentnet::{
+    ErrorKind, RegistryClient,
+    connect::{Connection, NatsSettings, connect},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::{net::TcpStream, time::timeout};
+
+use crate::{failure::Failure, output::style};
+use context::Context;
+
+/// Where NATS is when nothing else is said: the seed's quick start.
+pub const DEFAULT_NATS_URL: &str = "nats://agentnet_secret_token@localhost:4222";
+/// Names the network for a whole shell.
+pub const URL_VARIABLE: &str = "AGENTNET_NATS_URL";
+
+/// How long connecting may take. A server that refuses is noticed at once.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long closing may take; what was asked is answered by then.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Who named the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// `--nats-url`.
+    Flag,
+    /// `AGENTNET_NATS_URL`.
+    Environment,
+    /// The file of a running `agentnet up`.
+    Context {
+        /// Its data directory.
+        data_dir: PathBuf,
+    },
+    /// Nobody. `stale` is when an `agentnet up` that no longer runs was started.
+    Default {
+        /// ISO 8601.
+        stale: Option<String>,
+    },
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("--nats-url"),
+            Self::Environment => f.write_str(URL_VARIABLE),
+            Self::Context { data_dir } => write!(f, "`agentnet up` in {}", data_dir.display()),
+            Self::Default { .. } => f.write_str("the default"),
+        }
+    }
+}
+
+/// The network a command talks to. `Debug` hides the token.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// URL of NATS.
+    pub url: SecretString,
+    /// Who named it.
+    pub source: Source,
+}
+
+impl Network {
+    /// Finds the network: the flag, the environment, the file of a running `agentnet up`, the default.
+    ///
+    /// # Errors
+    /// `context_unreadable` for a context file that is damaged or belongs to somebody else.
+    pub fn find(flag: Option<&str>, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
+        let named = |url: &str, source| Ok(Self { url: url.into(), source });
+        if let Some(url) = flag {
+            return named(url, Source::Flag);
+        }
+        if let Some(url) = lookup(URL_VARIABLE) {
+            return named(&url, Source::Environment);
+        }
+        match read_context(lookup)? {
+            Some(context) if context.is_alive() => {
+                named(&context.nats_url, Source::Context { data_dir: context.data_dir })
+            }
+            stale => {
+                named(DEFAULT_NATS_URL, Source::Default { stale: stale.map(|context| context.started_at) })
+            }
+        }
+    }
+
+    /// Connects, and says what to do when that fails. `name` is the connection's, for operators.
+    ///
+    /// # Errors
+    /// `nats_unavailable`, at once when nobody listens there; a refusal of the token; an unusable URL.
+    pub async fn connect(&self, name: &str) -> Result<Link, Failure> {
+        let mut settings = NatsSettings::from_url(self.url.expose_secret())
+            .map_err(|error| Failure::local(error.code(), error.detail(), self.hint()))?
+            .named(name);
+        settings.connect_timeout = CONNECT_TIMEOUT;
+        if nobody_listens(&settings).await {
+            let detail = format!("nobody listens at {}", settings.redacted());
+            return Err(self.unavailable("nats_unavailable", detail));
+        }
+        match connect(&settings).await {
+            Ok(connection) => Ok(Link { connection }),
+            Err(error) if error.kind() == ErrorKind::Auth => Err(Failure::local(
+                "nats_refused",
+                format!("the NATS server at {} refused the token or password", settings.redacted()),
+                format!("the network was named by {}: check the part before the @", self.source),
+            )),
+            Err(error) => Err(self.unavailable(error.code(), error.detail().to_owned())),
+        }
+    }
+
+    fn unavailable(&self, code: &str, detail: String) -> Failure {
+        Failure::Refused { code: code.to_owned(), detail, hint: self.hint(), retryable: true }
+    }
+
+    /// What to do when the network can't be reached.
+    fn hint(&self) -> String {
+        match &self.source {
+            Source::Flag => "check --nats-url, or start a network with `agentnet up`".to_owned(),
+            Source::Environment => {
+                format!("check {URL_VARIABLE}, or unset it and start a network with `agentnet up`")
+            }
+            Source::Context { data_dir } => {
+                format!(
+                    "`agentnet up` in {} is starting or in trouble: look at its terminal",
+                    data_dir.display()
+                )
+            }
+            Source::Default { stale: Some(since) } => format!(
+                "the `agentnet up` started at {} has ended: start it again, or name a network with --nats-url",
+                crate::output::time::date_time(since)
+            ),
+            Source::Default { stale: None } => {
+                "start a network with `agentnet up`, or name one with --nats-url".to_owned()
+            }
+        }
+    }
+}
+
+fn read_context(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Option<Context>, Failure> {
+    let Some(path) = context::path(lookup) else { return Ok(None) };
+    context::read(&path).map_err(|error| {
+        Failure::local(
+            "context_unreadable",
+            format!("{} can't be read: {error}", path.display()),
+            "remove it, or name the network with --nats-url",
+        )
+    })
+}
+
+/// Whether every server refuses connections outright: waiting would not help a person.
+async fn nobody_listens(settings: &NatsSettings) -> bool {
+    for server in &settings.servers {
+        let host = server.host.trim_start_matches('[').trim_end_matches(']');
+        match timeout(CONNECT_TIMEOUT, TcpStream::connect((host, server.port))).await {
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// A connection of a command.
+#[derive(Debug, Clone)]
+pub struct Link {
+    connection: Connection,
+}
+
+impl Link {
+    /// The registry on this network.
+    pub fn registry(&self, within: Duration) -> RegistryClient {
+        RegistryClient::new(self.connection.client().clone()).with_timeout(within)
+    }
+
+    /// The connection itself.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Closes the connection. What failed by now matters to nobody.
+    pub async fn close(self) {
+        let _ = self.connection.close(CLOSE_TIMEOUT).await;
+    }
+}
+
+/// One dim line that says which network is used, for `-v`.
+pub fn describe(network: &Network) -> String {
+    let servers = NatsSettings::from_url(network.url.expose_secret())
+        .map_or_else(|_| "an unusable URL".to_owned(), |settings| settings.redacted());
+    style::paint(style::DIM, format_args!("network: {servers}, named by {}", network.source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write_context(dir: &std::path::Path, pid: u32) -> String {
+        let path = dir.join("context.json");
+        let context = Context {
+            nats_url: "nats://ctx@127.0.0.1:1".to_owned(),
+            mode: "open".to_owned(),
+            identity_path: None,
+            data_dir: "/data".into(),
+            pid,
+            started_at: "2026-11-21T10:00:00Z".to_owned(),
+        };
+        context::write(&path, &context).unwrap();
+        path.to_string_lossy().into_owned()
+    }
+
+    fn find(flag: Option<&str>, env: Option<&str>, file: &str) -> Network {
+        let lookup = |name: &str| match name {
+            URL_VARIABLE => env.map(str::to_owned),
+            context::PATH_VARIABLE => Some(file.to_owned()),
+            _ => None,
+        };
+        Network::find(flag, &lookup).unwrap()
+    }
+
+    #[test]
+    fn the_order_is_flag_environment_file_default() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = write_context(dir.path(), std::process::id());
+        let found = find(Some("nats://flag@h:1"), Some("nats://env@h:1"), &file);
+        assert_eq!((found.url.expose_secret(), found.source), ("nats://flag@h:1", Source::Flag));
+        let found = find(None, Some("nats://env@h:1"), &file);
+        assert_eq!((found.url.expose_secret(), found.source), ("nats://env@h:1", Source::Environment));
+        let found = find(None, None, &file);
+        assert_eq!(found.url.expose_secret(), "nats://ctx@127.0.0.1:1");
+        assert_eq!(found.source, Source::Context { data_dir: "/data".into() });
+        let found = find(None, None, "/nowhere/context.json");
+        assert_eq!(found.url.expose_secret(), DEFAULT_NATS_URL);
+        assert_eq!(found.source, Source::Default { stale: None });
+    }
+
+    #[test]
+    fn a_dead_network_is_named_in_the_hint() {
+        let dir = tempfile::tempdir().unwrap();
+        let found = find(None, None, &write_context(dir.path(), 4_194_999));
+        assert_eq!(found.url.expose_secret(), DEFAULT_NATS_URL);
+        assert!(found.hint().contains("2026-11-21 10:00:00 has ended"), "{}", found.hint());
+    }
+
+    #[test]
+    fn a_damaged_file_is_a_clear_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("context.json");
+        std::fs::write(&path, "{").unwrap();
+        let path = path.to_string_lossy().into_owned();
+        let lookup = |name: &str| (name == context::PATH_VARIABLE).then(|| path.clone());
+        let failure = Network::find(None, &lookup).unwrap_err();
+        assert_eq!(failure.code(), "context_unreadable");
+        assert!(failure.hint().contains("remove it"));
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_said_at_once_without_the_token() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("nats://s3cret@127.0.0.1:{port}");
+        let started = std::time::Instant::now();
+        let network = find(Some(&url), None, "/nowhere");
+        let failure = network.connect("test").await.unwrap_err();
+        assert!(started.elapsed() < Duration::from_secs(2));
+        assert_eq!((failure.code(), failure.exit_code()), ("nats_unavailable", 2));
+        assert!(!format!("{failure:?} {network:?} {}", describe(&network)).contains("s3cret"));
+    }
+}
