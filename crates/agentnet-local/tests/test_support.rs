@@ -1,4 +1,5 @@
 //! What other crates' tests build on.
+#![allow(clippy::unwrap_used, reason = "test code outside of test functions")]
 
 use std::time::{Duration, Instant};
 
