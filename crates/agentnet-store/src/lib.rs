@@ -6,12 +6,13 @@
 
 pub mod account_search;
 pub mod accounts;
+pub mod ingest;
 pub mod keys;
 pub mod messages;
 pub mod retention;
 pub mod sessions;
-pub mod ingest;
 mod store;
 pub mod threads;
 
+pub use sqlx::PgConnection as Connection;
 pub use store::{Store, StoreConfig, StoreError};

@@ -1,1 +1,33 @@
-//! Placeholder.
+//! The registry: accounts, keys, sessions and presence, discovery, and the queries over stored history.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`config`] | everything the environment can say |
+//! | [`rpc`] | one file per method, and the two presence publishes |
+//! | [`presence`] | who is online, in memory, on every replica |
+//! | [`flush`] | writes presence to Postgres in batches |
+//! | [`gc`] | ends stale sessions, prunes what is old |
+//! | [`events`] | tells other replicas and gateways what changed, and hears it |
+//! | [`cache`] | bounded memory of accounts, usernames and keys |
+//!
+//! A binary runs [`Registry`] through `agentnet_service::service::main`; a process that hosts several services
+//! through `agentnet_service::service::start`. Replicas share Postgres and a queue group, and need no leader.
+//!
+//! # How do I add one more RPC?
+//!
+//! Add the method and its types to `agentnet_proto::rpc`, a file with `async fn(Arc<App>, Request) -> Result<Response,
+//! RpcError>` here in `rpc/`, and a line in `rpc/mod.rs`.
+
+mod app;
+pub mod cache;
+pub mod config;
+pub mod events;
+pub mod flush;
+pub mod gc;
+pub mod presence;
+pub mod rpc;
+mod service;
+mod validate;
+
+pub use config::{Config, Security};
+pub use service::{Handle, Registry, RegistryError};

@@ -1,0 +1,125 @@
+//! Bounded memory of what most requests ask for. Entries live for seconds, and events from other replicas remove
+//! them earlier, so that nobody serves old answers for long.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentnet_store::accounts::Account;
+use agentnet_store::{StoreError, accounts, keys};
+use moka::future::Cache;
+
+use crate::app::Failed;
+
+/// Longest life of an entry if no event removes it earlier.
+const LIFE: Duration = Duration::from_secs(5);
+const MAX_NAMES: u64 = 20_000;
+const MAX_ACCOUNT_BYTES: u64 = 8 << 20;
+
+/// Accounts by id, ids by username, keys by account.
+#[derive(Debug)]
+pub struct Caches {
+    accounts: Cache<String, Arc<Account>>,
+    usernames: Cache<String, Arc<str>>,
+    keys: Cache<String, Arc<str>>,
+}
+
+/// Why a lookup brought nothing.
+#[derive(Debug, Clone)]
+pub enum Miss {
+    /// There is no such thing; not remembered, so that it is found as soon as it is made.
+    NotFound,
+    /// Postgres didn't answer.
+    Failed(Arc<StoreError>),
+}
+
+impl From<StoreError> for Miss {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(Arc::new(error))
+    }
+}
+
+impl Default for Caches {
+    fn default() -> Self {
+        let weight = |key: &String, account: &Arc<Account>| {
+            let told = account.capabilities.iter().map(|c| c.len() + 24).sum::<usize>();
+            // A map costs a multiple of its text; the factor errs upwards.
+            let metadata =
+                account.metadata.iter().map(|(k, v)| k.len() + v.to_string().len() + 64).sum::<usize>() * 4;
+            u32::try_from(key.len() + told + metadata + account.bio.len() + 512).unwrap_or(u32::MAX)
+        };
+        Self {
+            accounts: Cache::builder()
+                .max_capacity(MAX_ACCOUNT_BYTES)
+                .weigher(weight)
+                .time_to_live(LIFE)
+                .build(),
+            usernames: Cache::builder().max_capacity(MAX_NAMES).time_to_live(LIFE).build(),
+            keys: Cache::builder().max_capacity(MAX_NAMES).time_to_live(LIFE).build(),
+        }
+    }
+}
+
+impl Caches {
+    /// The account of that id.
+    pub async fn account(&self, db: &agentnet_store::Store, account_id: &str) -> Result<Arc<Account>, Miss> {
+        get(&self.accounts, account_id, || async {
+            accounts::by_id(db.pool(), account_id).await?.map(Arc::new).ok_or(Miss::NotFound)
+        })
+        .await
+    }
+
+    /// The id of the account with that normalised username.
+    pub async fn id_of_username(&self, db: &agentnet_store::Store, username: &str) -> Result<Arc<str>, Miss> {
+        get(&self.usernames, username, || async {
+            accounts::id_of_username(db.pool(), username).await?.map(Arc::from).ok_or(Miss::NotFound)
+        })
+        .await
+    }
+
+    /// The key that speaks for the account.
+    pub async fn key(&self, db: &agentnet_store::Store, account_id: &str) -> Result<Arc<str>, Miss> {
+        get(&self.keys, account_id, || async {
+            keys::active_key(db.pool(), account_id).await?.map(Arc::from).ok_or(Miss::NotFound)
+        })
+        .await
+    }
+
+    /// Forgets what is known about an account and the usernames it has or had.
+    pub async fn forget(&self, account_id: &str, usernames: &[&str]) {
+        self.accounts.invalidate(account_id).await;
+        self.keys.invalidate(account_id).await;
+        for username in usernames {
+            self.usernames.invalidate(*username).await;
+        }
+    }
+
+    /// Forgets everything: events may have been missed.
+    pub fn forget_all(&self) {
+        self.accounts.invalidate_all();
+        self.usernames.invalidate_all();
+        self.keys.invalidate_all();
+    }
+}
+
+/// From memory, or through one lookup that all who miss at the same time share.
+async fn get<V, F, Fut>(cache: &Cache<String, V>, key: &str, find: F) -> Result<V, Miss>
+where
+    V: Clone + Send + Sync + 'static,
+    F: FnOnce() -> Fut,
+    Fut: Future<Output = Result<V, Miss>>,
+{
+    match cache.get(key).await {
+        Some(value) => Ok(value),
+        None => cache.try_get_with(key.to_owned(), find()).await.map_err(|miss: Arc<Miss>| (*miss).clone()),
+    }
+}
+
+impl From<Miss> for Failed {
+    fn from(miss: Miss) -> Self {
+        match miss {
+            Miss::NotFound => Self::NotFound,
+            Miss::Failed(error) => Self::Store(error),
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Everything the registry can be told by the environment.
+
+use std::time::Duration;
+
+use agentnet_service::config::{ConfigError, Env};
+use agentnet_store::StoreConfig;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Variables of the original that have no effect any more, and why.
+const DEPRECATED: [(&str, &str); 11] = [
+    ("THREAD_SOFT_LIMIT_TOKENS", "thread limits are the agents' business"),
+    ("THREAD_HARD_LIMIT_TOKENS", "thread limits are the agents' business"),
+    ("THREAD_KEEP_TAIL_MESSAGES", "compaction is the agents' business"),
+    ("THREAD_COMPACTION_EVENT_ENABLED", "compaction is the agents' business"),
+    ("THREAD_COMPACTION_EVENT_COOLDOWN_SECONDS", "compaction is the agents' business"),
+    ("DB_WRITE_BATCH_ENABLED", "the persister writes messages, always in batches"),
+    ("DB_WRITE_BATCH_SIZE", "the persister writes messages and sizes its own batches"),
+    ("DB_WRITE_FLUSH_MS", "the persister writes messages and times its own batches"),
+    ("DB_WRITE_QUEUE_MAX", "the JetStream stream is the queue"),
+    ("AGENTNET_LOGS", "use LOG_LEVEL"),
+    ("AGENTNET_PRESENTATION_LOGS", "use LOG_LEVEL"),
+];
+
+/// How identities are proved. One setting of the whole network, `AGENTNET_SECURITY`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// Nothing is signed: whoever has the NATS token may be anybody.
+    Open,
+    /// Register requests and messages carry `dev-ed25519-v1` signatures.
+    Signed,
+}
+
+impl Security {
+    /// The word in the environment.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Signed => "signed",
+        }
+    }
+}
+
+/// The registry's sections of the configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `DATABASE_URL`, required; pool and timeouts.
+    pub store: StoreConfig,
+    /// `AGENTNET_DB_CONNECT_SECONDS`: how long to wait for Postgres at start. 30 s.
+    pub db_connect: Duration,
+    /// `REGISTRY_SERVER_ID`: names this replica in session tags and metrics. `registry`.
+    pub server_id: String,
+    /// `AGENT_TTL_SECONDS`: a session not heard of for so long is gone. 40 s.
+    pub ttl: Duration,
+    /// `GC_INTERVAL_SECONDS`: pause between two rounds of ending sessions and pruning. 5 s.
+    pub gc_interval: Duration,
+    /// `HEARTBEAT_INTERVAL_SECONDS`: how often agents are told to say hello. 12 s.
+    pub heartbeat: Duration,
+    /// `AGENTNET_PRESENCE_FLUSH_SECONDS`: how often `last_seen` is written to Postgres. 2 s.
+    pub flush_interval: Duration,
+    /// `AGENTNET_MAX_SESSIONS`: most sessions online; more are refused as busy. 100,000.
+    pub max_sessions: usize,
+    /// `SESSION_RETENTION_DAYS`: offline sessions are kept so long. 14 days, at least one.
+    pub session_retention: Duration,
+    /// `THREAD_RETENTION_DAYS`: threads without activity are kept so long. 30 days, at least one.
+    pub thread_retention: Duration,
+    /// What couldn't be stored is kept for inspection so long. 30 days.
+    pub quarantine_retention: Duration,
+    /// `TOKEN_ESTIMATE_CHARS_PER_TOKEN`, as reported with threads. 4, at least 1.
+    pub chars_per_token: i64,
+    /// `AGENTNET_SECURITY`, or `DEV_AUTH=true` for `signed`.
+    pub security: Security,
+    /// `DEV_AUTH_MAX_SKEW_SECONDS`: how far a signed timestamp may be off. 120 s.
+    pub auth_max_skew: Duration,
+    /// `DEV_AUTH_NONCE_TTL_SECONDS`: how long a used nonce is remembered, never less than twice the skew. 300 s.
+    pub auth_nonce_ttl: Duration,
+    /// `REGISTRY_METRICS_WINDOW_SIZE`: samples per latency. 1024.
+    pub metrics_window: usize,
+    /// Print the line `registry ready: ...` on stdout.
+    pub announce: bool,
+}
+
+impl Config {
+    /// The defaults around a database.
+    pub fn new(store: StoreConfig) -> Self {
+        Self {
+            // Clients give up after 2 s, so nothing they wait for may take longer here.
+            store: StoreConfig {
+                acquire_timeout: Duration::from_millis(1200),
+                statement_timeout: Duration::from_millis(1500),
+                ..store
+            },
+            db_connect: Duration::from_secs(30),
+            server_id: "registry".to_owned(),
+            ttl: Duration::from_secs(40),
+            gc_interval: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(12),
+            flush_interval: Duration::from_secs(2),
+            max_sessions: 100_000,
+            session_retention: 14 * DAY,
+            thread_retention: 30 * DAY,
+            quarantine_retention: 30 * DAY,
+            chars_per_token: 4,
+            security: Security::Open,
+            auth_max_skew: Duration::from_secs(120),
+            auth_nonce_ttl: Duration::from_secs(300),
+            metrics_window: 1024,
+            announce: true,
+        }
+    }
+
+    /// Reads the sections.
+    ///
+    /// # Errors
+    /// The first variable that is missing or can't be used.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let url = env.required_secret("DATABASE_URL", "postgres://user:password@host:port/database")?;
+        let default = Self::new(StoreConfig::new(url, "agentnet-registry"));
+        let mut store = default.store.clone();
+        store.max_connections = u32::try_from(env.integer(
+            "AGENTNET_DB_CONNECTIONS",
+            u64::from(store.max_connections),
+            1..=1000,
+        )?)
+        .unwrap_or(8);
+        let tenth = Duration::from_millis(100);
+        let span = tenth..=DAY;
+        let auth_max_skew =
+            env.seconds("DEV_AUTH_MAX_SKEW_SECONDS", default.auth_max_skew, Duration::ZERO..=DAY)?;
+        let nonce_ttl =
+            env.seconds("DEV_AUTH_NONCE_TTL_SECONDS", default.auth_nonce_ttl, Duration::ZERO..=DAY)?;
+        let config = Self {
+            store,
+            db_connect: env.seconds("AGENTNET_DB_CONNECT_SECONDS", default.db_connect, tenth..=DAY)?,
+            server_id: server_id(env, &default.server_id)?,
+            ttl: env.seconds("AGENT_TTL_SECONDS", default.ttl, span.clone())?,
+            gc_interval: env.seconds("GC_INTERVAL_SECONDS", default.gc_interval, span.clone())?,
+            heartbeat: env.seconds("HEARTBEAT_INTERVAL_SECONDS", default.heartbeat, span.clone())?,
+            flush_interval: env.seconds("AGENTNET_PRESENCE_FLUSH_SECONDS", default.flush_interval, span)?,
+            max_sessions: env.integer("AGENTNET_MAX_SESSIONS", default.max_sessions as u64, 1..=10_000_000)?
+                as usize,
+            session_retention: days(env, "SESSION_RETENTION_DAYS", 14)?,
+            thread_retention: days(env, "THREAD_RETENTION_DAYS", 30)?,
+            chars_per_token: i64::try_from(env.integer(
+                "TOKEN_ESTIMATE_CHARS_PER_TOKEN",
+                4,
+                0..=1_000_000,
+            )?)
+            .unwrap_or(4)
+            .max(1),
+            security: security(env)?,
+            auth_max_skew,
+            // A nonce forgotten while its timestamp still passes could be used twice.
+            auth_nonce_ttl: nonce_ttl.max(auth_max_skew * 2),
+            metrics_window: env.integer("REGISTRY_METRICS_WINDOW_SIZE", 1024, 1..=1_000_000)? as usize,
+            ..default
+        };
+        if config.heartbeat >= config.ttl {
+            tracing::warn!(
+                "HEARTBEAT_INTERVAL_SECONDS is not below AGENT_TTL_SECONDS: agents will go offline between two hellos"
+            );
+        }
+        for (name, why) in DEPRECATED {
+            env.deprecated(name, why);
+        }
+        Ok(config)
+    }
+}
+
+fn days(env: &Env, name: &str, default: u64) -> Result<Duration, ConfigError> {
+    let days = env.integer(name, default, 0..=36_500)?;
+    Ok(DAY * u32::try_from(days).unwrap_or(1).max(1))
+}
+
+fn server_id(env: &Env, default: &str) -> Result<String, ConfigError> {
+    let value = env.string("REGISTRY_SERVER_ID", default);
+    if agentnet_proto::subject::is_safe_token(&value) && value.len() <= 64 {
+        return Ok(value);
+    }
+    Err(ConfigError::Invalid {
+        variable: "REGISTRY_SERVER_ID".to_owned(),
+        value,
+        expected: "up to 64 characters without dots, spaces, * and >".to_owned(),
+    })
+}
+
+fn security(env: &Env) -> Result<Security, ConfigError> {
+    let dev_auth = env.flag("DEV_AUTH", false)?;
+    let choices = [("open", Some(Security::Open)), ("signed", Some(Security::Signed)), ("secure", None)];
+    let default = if dev_auth { Security::Signed } else { Security::Open };
+    match env.choice("AGENTNET_SECURITY", Some(default), &choices)? {
+        Some(Security::Open) if dev_auth => Err(ConfigError::Invalid {
+            variable: "DEV_AUTH".to_owned(),
+            value: "true".to_owned(),
+            expected: "false or unset with AGENTNET_SECURITY=open; signatures need AGENTNET_SECURITY=signed"
+                .to_owned(),
+        }),
+        Some(security) => Ok(security),
+        None => Err(ConfigError::Invalid {
+            variable: "AGENTNET_SECURITY".to_owned(),
+            value: "secure".to_owned(),
+            expected: "open or signed; this version has no secure mode yet".to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let base = [("DATABASE_URL", "postgres://u:pw_7h3@localhost/db")];
+        Config::from_env(&Env::from_pairs(base.into_iter().chain(pairs.iter().copied())))
+    }
+
+    #[test]
+    fn defaults_are_the_originals() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.ttl, Duration::from_secs(40));
+        assert_eq!(config.gc_interval, Duration::from_secs(5));
+        assert_eq!(config.heartbeat, Duration::from_secs(12));
+        assert_eq!(config.server_id, "registry");
+        assert_eq!((config.session_retention, config.thread_retention), (14 * DAY, 30 * DAY));
+        assert_eq!((config.chars_per_token, config.metrics_window), (4, 1024));
+        assert_eq!(config.auth_max_skew, Duration::from_secs(120));
+        assert_eq!(config.auth_nonce_ttl, Duration::from_secs(300));
+        assert_eq!(config.security, Security::Open);
+        assert!(!format!("{config:?}").contains("pw_7h3"));
+    }
+
+    #[test]
+    fn a_database_is_required() {
+        let error = Config::from_env(&Env::from_pairs::<&str, &str>([])).unwrap_err();
+        assert_eq!(error.variable(), "DATABASE_URL");
+    }
+
+    #[test]
+    fn security_modes() {
+        assert_eq!(read(&[("DEV_AUTH", "yes")]).unwrap().security, Security::Signed);
+        assert_eq!(read(&[("AGENTNET_SECURITY", "signed")]).unwrap().security, Security::Signed);
+        assert_eq!(
+            read(&[("AGENTNET_SECURITY", "Signed"), ("DEV_AUTH", "0")]).unwrap().security,
+            Security::Signed
+        );
+        assert_eq!(
+            read(&[("AGENTNET_SECURITY", "open"), ("DEV_AUTH", "1")]).unwrap_err().variable(),
+            "DEV_AUTH"
+        );
+        assert_eq!(read(&[("AGENTNET_SECURITY", "secure")]).unwrap_err().variable(), "AGENTNET_SECURITY");
+        assert!(read(&[("AGENTNET_SECURITY", "none")]).is_err());
+    }
+
+    #[test]
+    fn bounds_of_the_original() {
+        let config = read(&[
+            ("SESSION_RETENTION_DAYS", "0"),
+            ("TOKEN_ESTIMATE_CHARS_PER_TOKEN", "0"),
+            ("DEV_AUTH_NONCE_TTL_SECONDS", "1"),
+            ("THREAD_SOFT_LIMIT_TOKENS", "x"),
+        ])
+        .unwrap();
+        assert_eq!((config.session_retention, config.chars_per_token), (DAY, 1));
+        assert_eq!(config.auth_nonce_ttl, Duration::from_secs(240));
+        for bad in
+            [("REGISTRY_SERVER_ID", "a.b"), ("AGENT_TTL_SECONDS", "-1"), ("GC_INTERVAL_SECONDS", "soon")]
+        {
+            assert_eq!(read(&[bad]).unwrap_err().variable(), bad.0);
+        }
+    }
+}

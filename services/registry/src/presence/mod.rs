@@ -1,0 +1,222 @@
+//! Who is online, in memory. Every replica hears every hello, so each has the whole picture and answers from it.
+//!
+//! Ages are measured by this machine's monotonic clock, never by comparing wall clocks of two machines. A session is
+//! declared dead only one full TTL after this replica started or came back to NATS: what it didn't hear before then
+//! may have been said.
+
+mod entry;
+mod list;
+mod table;
+
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use agentnet_proto::Timestamp;
+use agentnet_proto::rpc::{AgentInfo, ProfileSession};
+use agentnet_store::sessions::Session;
+use moka::sync::Cache;
+use tokio::sync::Notify;
+
+pub use entry::Opened;
+pub(crate) use list::decode_cursor;
+pub use list::{ListPage, ListQuery, Liveness};
+use table::Table;
+
+/// How long a session that said goodbye can't be brought back by a hello that was overtaken.
+const TOMBSTONE_LIFE: Duration = Duration::from_secs(30);
+const MAX_TOMBSTONES: u64 = 50_000;
+/// Most encoded descriptions in memory. 100,000 agents with 2.5 KB each.
+const MAX_BYTES: usize = 256 << 20;
+
+/// What a hello did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Known and unchanged.
+    Touched,
+    /// Known, and its description changed.
+    Changed,
+    /// Unknown: restored under its tag.
+    Restored,
+    /// Unknown, and its account isn't in the hello: the caller has to find it.
+    NeedsAccount,
+    /// Not taken: it has just said goodbye, or there are too many sessions.
+    Refused,
+}
+
+/// Presence writes that wait for the next flush.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// Sessions whose row has to be written.
+    pub changed: Vec<Session>,
+    /// Sessions only heard of, with the time since.
+    pub touched: Vec<(String, Duration)>,
+    /// Sessions that said goodbye.
+    pub ended: Vec<String>,
+}
+
+/// Limits and times.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// A session not heard of for so long is gone.
+    pub ttl: Duration,
+    /// A session not heard of for so long is late.
+    pub late_after: Duration,
+    /// Most sessions.
+    pub max_sessions: usize,
+}
+
+/// The sessions online.
+#[derive(Debug)]
+pub struct Presence {
+    started: Instant,
+    rules: Rules,
+    table: RwLock<Table>,
+    tombstones: Cache<Box<str>, ()>,
+    /// Rung when something waits that shouldn't wait for the next regular flush.
+    pub urgent: Notify,
+}
+
+impl Presence {
+    /// Nobody online yet.
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            started: Instant::now(),
+            rules,
+            table: RwLock::new(Table::new(rules.max_sessions, MAX_BYTES)),
+            tombstones: Cache::builder().max_capacity(MAX_TOMBSTONES).time_to_live(TOMBSTONE_LIFE).build(),
+            urgent: Notify::new(),
+        }
+    }
+
+    fn now(&self) -> i64 {
+        millis(self.started.elapsed())
+    }
+
+    fn read<T>(&self, f: impl FnOnce(&Table) -> T) -> T {
+        f(&self.table.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, f: impl FnOnce(&mut Table) -> T) -> T {
+        f(&mut self.table.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether another session fits.
+    pub fn has_room(&self) -> bool {
+        self.read(Table::has_room)
+    }
+
+    /// How many sessions are in memory.
+    pub fn len(&self) -> usize {
+        self.read(Table::len)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds a session that was just opened, here or on another replica. Its row is written already.
+    pub fn open(&self, info: &AgentInfo, opened: &Opened) -> bool {
+        let Some(tag) = info.session_tag.as_deref() else { return false };
+        if self.tombstones.contains_key(tag) {
+            return false;
+        }
+        let now = self.now();
+        self.write(|table| table.open(info, opened, now))
+    }
+
+    /// Adds what Postgres knows at start. Those not heard of for longer than the TTL are kept, so that they are
+    /// not declared dead too soon, but not shown.
+    pub fn load(&self, sessions: &[Session], at: Timestamp) {
+        let now = self.now();
+        let ttl = millis(self.rules.ttl);
+        self.write(|table| {
+            for session in sessions {
+                table.load(session, now, ttl, at);
+            }
+        });
+    }
+
+    /// A hello, heard by the replica `server_id` at `at`.
+    pub fn hello(&self, info: AgentInfo, at: Timestamp, server_id: &str) -> Heard {
+        let Some(tag) = info.session_tag.clone() else { return Heard::Refused };
+        if self.tombstones.contains_key(tag.as_str()) {
+            return Heard::Refused;
+        }
+        let now = self.now();
+        let heard = self.write(|table| table.hello(&tag, info, at, server_id, now));
+        if heard == Heard::Restored {
+            self.urgent.notify_one();
+        }
+        heard
+    }
+
+    /// A goodbye. The row is ended by the next flush, whether the session was known or not.
+    pub fn goodbye(&self, tag: &str) {
+        self.tombstones.insert(tag.into(), ());
+        self.write(|table| {
+            table.remove(tag);
+            table.note_end(tag);
+        });
+        self.urgent.notify_one();
+    }
+
+    /// Another replica ended the session.
+    pub fn ended_elsewhere(&self, tag: &str, for_good: bool) {
+        if for_good {
+            self.tombstones.insert(tag.into(), ());
+        }
+        self.write(|table| table.remove(tag));
+    }
+
+    /// The connection to NATS is lost: time stands still for everybody.
+    pub fn freeze(&self) {
+        let now = self.now();
+        self.write(|table| table.freeze(now));
+    }
+
+    /// The connection is back: everybody gets a full TTL to be heard.
+    pub fn thaw(&self) {
+        let now = self.now();
+        self.write(|table| table.thaw(now));
+    }
+
+    /// Whether a full TTL has passed since the start or the last reconnection, so that silence means something.
+    pub fn may_judge(&self) -> bool {
+        let (now, ttl) = (self.now(), millis(self.rules.ttl));
+        self.read(|table| table.may_judge(now, ttl))
+    }
+
+    /// Removes sessions that have been silent for longer than the TTL; returns how many.
+    pub fn evict(&self) -> usize {
+        let (now, ttl) = (self.now(), millis(self.rules.ttl));
+        self.write(|table| table.evict(now, ttl))
+    }
+
+    /// One page of `registry.list`, encoded.
+    pub fn list(&self, query: &ListQuery<'_>) -> ListPage {
+        let now = self.now();
+        self.read(|table| list::page(table, query, now, &self.rules))
+    }
+
+    /// The sessions of an account, newest `last_seen` first, at most `limit`.
+    pub fn of_account(&self, account_id: &str, limit: usize) -> Vec<ProfileSession> {
+        let (now, ttl) = (self.now(), millis(self.rules.ttl));
+        self.read(|table| table.of_account(account_id, now, ttl, limit))
+    }
+
+    /// Takes what waits for Postgres, at most `limit` of each kind.
+    pub fn take_pending(&self, limit: usize) -> Pending {
+        let now = self.now();
+        self.write(|table| table.take_pending(now, limit))
+    }
+
+    /// Puts back what couldn't be written.
+    pub fn put_back(&self, pending: &Pending) {
+        self.write(|table| table.put_back(pending));
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,86 @@
+//! `registry.hello`: a session says that it is there. Published at every heartbeat, heard by every replica.
+
+use std::sync::{Arc, LazyLock};
+
+use agentnet_proto::RpcError;
+use agentnet_proto::rpc::AgentInfo;
+use agentnet_service::rpc::decode_object;
+use agentnet_store::accounts::{Presented, Wish};
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use super::identity;
+use crate::app::{App, REGISTER_DEADLINE};
+use crate::config::Security;
+use crate::presence::Heard;
+use crate::validate;
+
+/// Hellos without an account that are being resolved at once; others wait for their next heartbeat.
+static RESOLVING: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(4));
+
+/// Takes a hello; `false` when it was dropped.
+pub(crate) async fn hello(app: Arc<App>, body: Bytes) -> bool {
+    let Ok(info) = decode_object::<AgentInfo>(&body) else { return false };
+    if check(&info).is_err() {
+        return false;
+    }
+    match app.presence.hello(info, app.now(), &app.config.server_id) {
+        Heard::Touched | Heard::Changed | Heard::Restored => true,
+        Heard::Refused => false,
+        Heard::NeedsAccount => {
+            // Unsigned, so it may not make or join an account where signatures count.
+            if app.config.security != Security::Open {
+                return false;
+            }
+            let Ok(slot) = RESOLVING.try_acquire() else { return false };
+            // Not awaited: later hellos mustn't wait for Postgres.
+            tokio::spawn(async move {
+                let _slot = slot;
+                // Logged where it failed; the session's next hello tries again.
+                let _ = restore(&app, &body).await;
+            });
+            true
+        }
+    }
+}
+
+/// Whether the session can be held in memory and in Postgres.
+pub(crate) fn check(info: &AgentInfo) -> Result<(), RpcError> {
+    let tag = info.session_tag.as_deref().unwrap_or_default();
+    super::required(&info.agent_id, agentnet_proto::ErrorCode::AgentIdRequired)?;
+    super::required(tag, agentnet_proto::ErrorCode::InvalidField)?;
+    validate::name("agent_id", &info.agent_id, validate::MAX_NAME)?;
+    validate::name("session_tag", tag, validate::MAX_TITLE)?;
+    validate::name("name", &info.name, validate::MAX_TITLE)?;
+    validate::name("username", info.username.as_deref().unwrap_or_default(), validate::MAX_TITLE)?;
+    validate::name("schema_version", info.schema_version.as_deref().unwrap_or_default(), 16)?;
+    if let Some(id) = &info.account_id {
+        validate::account_id(id)?;
+    }
+    validate::told(&info.capabilities, &info.metadata)
+}
+
+/// Finds or makes the account of a session that doesn't name it, as register would.
+async fn restore(app: &App, body: &[u8]) -> Result<(), RpcError> {
+    let Ok(mut info) = decode_object::<AgentInfo>(body) else { return Ok(()) };
+    let name = if info.name.is_empty() { &info.agent_id } else { &info.name };
+    let wish = Wish {
+        agent_id: &info.agent_id,
+        username: info.username.as_deref(),
+        account_id: info.account_id.as_deref(),
+    };
+    let presented = Presented {
+        agent_id: &info.agent_id,
+        name,
+        capabilities: &info.capabilities,
+        metadata: &info.metadata,
+    };
+    let code = agentnet_proto::ErrorCode::IdentityFailed;
+    let work = identity::settle(app, &wish, &presented, None);
+    let plan = app.within("db.restore_session", REGISTER_DEADLINE, code, work).await?;
+    identity::announce(app, &plan).await;
+    info.account_id = Some(plan.account_id);
+    info.username = Some(plan.username);
+    app.presence.hello(info, app.now(), &app.config.server_id);
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! Building, running and stopping the registry.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agentnet_proto::ids::SystemIds;
+use agentnet_proto::{SharedClock, SystemClock};
+use agentnet_service::config::{ConfigError, Env};
+use agentnet_service::nats::{ConnectionState, Nats};
+use agentnet_service::rpc::{RpcServer, StartError};
+use agentnet_service::service::{Deps, Service};
+use agentnet_service::shutdown::Shutdown;
+use agentnet_store::{Store, StoreError, sessions};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::{App, FailureLog, chain};
+use crate::cache::Caches;
+use crate::config::Config;
+use crate::gc::{self, Round};
+use crate::presence::{Presence, Rules};
+use crate::{flush, rpc};
+
+/// Pause between two attempts to reach Postgres at start.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// How long the last flush may take.
+const LAST_FLUSH: Duration = Duration::from_secs(3);
+
+/// Why the registry couldn't start.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// Postgres can't be reached, or its schema not brought up to date.
+    #[error("the database is not usable")]
+    Store(#[source] StoreError),
+    /// NATS refused the subscriptions.
+    #[error("subscribing failed")]
+    Start(#[source] StartError),
+}
+
+/// The running registry.
+#[derive(Debug)]
+pub struct Registry {
+    app: Arc<App>,
+    server: RpcServer,
+    background: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// What a host of the registry can see and do.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    app: Arc<App>,
+}
+
+impl Handle {
+    /// Name of this replica.
+    pub fn server_id(&self) -> &str {
+        &self.app.config.server_id
+    }
+
+    /// Sessions in this replica's memory.
+    pub fn sessions(&self) -> usize {
+        self.app.presence.len()
+    }
+
+    /// Writes presence to Postgres now instead of at the next interval; whether that worked.
+    pub async fn flush(&self) -> bool {
+        flush::flush(&self.app).await
+    }
+
+    /// Runs one round of the garbage collection now.
+    pub async fn collect(&self) -> Round {
+        gc::round(&self.app).await
+    }
+}
+
+impl Service for Registry {
+    const NAME: &'static str = "agentnet-registry";
+    type Config = Config;
+    type Handle = Handle;
+    type Error = RegistryError;
+
+    fn read_config(env: &Env) -> Result<Config, ConfigError> {
+        Config::from_env(env)
+    }
+
+    fn stats_window(config: &Config) -> usize {
+        config.metrics_window
+    }
+
+    async fn build(config: Config, deps: Deps) -> Result<(Self, Handle), RegistryError> {
+        migrate(&config).await.map_err(RegistryError::Store)?;
+        let store = Store::connect(&config.store).await.map_err(RegistryError::Store)?;
+        let clock: SharedClock = SystemClock::shared();
+        let presence = Presence::new(Rules {
+            ttl: config.ttl,
+            late_after: config.heartbeat * 2,
+            max_sessions: config.max_sessions,
+        });
+        let limit = i64::try_from(config.max_sessions).unwrap_or(i64::MAX);
+        let known = sessions::online(store.pool(), limit).await.map_err(RegistryError::Store)?;
+        presence.load(&known, clock.now());
+        let app = Arc::new(App {
+            store: store.clone(),
+            presence,
+            caches: Caches::default(),
+            ids: Arc::new(SystemIds::new(clock.clone())),
+            clock,
+            client: deps.nats.client().clone(),
+            stats: deps.stats,
+            failures: FailureLog::default(),
+            config,
+        });
+        deps.health.register("postgres", move || {
+            let store = store.clone();
+            async move { store.ping().await.map_err(|error| error.to_string()) }
+        });
+        let server = rpc::start(&app, &deps.nats).await.map_err(RegistryError::Start)?;
+        let (background, stop) = (TaskTracker::new(), CancellationToken::new());
+        background.spawn(flush::run(app.clone(), stop.clone()));
+        background.spawn(gc::run(app.clone(), stop.clone()));
+        background.spawn(watch_connection(app.clone(), deps.nats.clone(), stop.clone()));
+        if app.config.announce {
+            announce(&app.config, deps.nats.target());
+        }
+        let handle = Handle { app: app.clone() };
+        Ok((Self { app, server, background, stop }, handle))
+    }
+
+    async fn run(self, shutdown: Shutdown) -> Result<(), RegistryError> {
+        shutdown.requested().await;
+        let drained = self.server.shutdown(&shutdown).await;
+        if drained.cut_off > 0 {
+            tracing::warn!(cut_off = drained.cut_off, left = drained.left, "calls were cut off by the stop");
+        }
+        self.stop.cancel();
+        self.background.close();
+        // What isn't written now is heard again with the next hellos.
+        let _ = tokio::time::timeout(LAST_FLUSH, self.background.wait()).await;
+        self.app.store.close().await;
+        Ok(())
+    }
+}
+
+/// Brings the schema up to date, waiting for Postgres for as long as the configuration says.
+async fn migrate(config: &Config) -> Result<(), StoreError> {
+    let give_up = Instant::now() + config.db_connect;
+    let mut told = false;
+    loop {
+        match Store::migrate(&config.store).await {
+            Ok(()) => return Ok(()),
+            Err(error @ StoreError::Unavailable(_)) if Instant::now() < give_up => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(cause = chain(&error), "waiting for Postgres");
+                }
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// While NATS is away nobody can be heard, so nobody may be declared dead; events may be missed, so nothing may be
+/// remembered for long.
+async fn watch_connection(app: Arc<App>, nats: Nats, stop: CancellationToken) {
+    let mut state = nats.connection_state();
+    loop {
+        let now = *state.borrow_and_update();
+        match now {
+            ConnectionState::Connected => {
+                app.presence.thaw();
+                app.caches.forget_all();
+            }
+            ConnectionState::Disconnected => app.presence.freeze(),
+            ConnectionState::Closed => return,
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            changed = state.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// The original's line on stdout, for scripts that wait for it; without the credentials it had.
+fn announce(config: &Config, nats: &str) {
+    let line = format!(
+        "registry ready: nats={nats} server_id={} ttl={} heartbeat={} security={}",
+        config.server_id,
+        config.ttl.as_secs_f64(),
+        config.heartbeat.as_secs_f64(),
+        config.security.as_str(),
+    );
+    // Nothing is left to do when stdout is closed.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

@@ -1,0 +1,102 @@
+//! Limits of what a request may hold. What passes can be stored, compared and put into subjects.
+
+use agentnet_proto::{AccountId, ErrorCode, RpcError};
+use serde_json::{Map, Value};
+
+/// Longest agent id or capability, in characters.
+pub(crate) const MAX_NAME: usize = 128;
+/// Longest display name or username as typed, in characters.
+pub(crate) const MAX_TITLE: usize = 256;
+/// Longest id or search text in a query, in characters.
+pub(crate) const MAX_QUERY: usize = 512;
+/// Most capabilities of one agent.
+const MAX_CAPABILITIES: usize = 128;
+/// Largest metadata of one agent, encoded, in bytes.
+const MAX_METADATA: usize = 64 * 1024;
+
+fn invalid(field: &str, what: &str) -> RpcError {
+    RpcError::with_detail(ErrorCode::InvalidField, format!("{field} {what}"))
+}
+
+/// A name that people see: bounded, and nothing that moves a terminal's cursor.
+pub(crate) fn name(field: &str, text: &str, max: usize) -> Result<(), RpcError> {
+    if text.chars().count() > max {
+        return Err(invalid(field, &format!("is longer than {max} characters")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(invalid(field, "holds control characters"));
+    }
+    Ok(())
+}
+
+/// A text to look for: bounded, and without NUL, which Postgres can't compare with.
+pub(crate) fn query(field: &str, text: &str) -> Result<(), RpcError> {
+    if text.chars().count() > MAX_QUERY {
+        return Err(invalid(field, &format!("is longer than {MAX_QUERY} characters")));
+    }
+    if text.contains('\0') {
+        return Err(invalid(field, "holds a NUL character"));
+    }
+    Ok(())
+}
+
+/// As [`query`], for fields that may be absent.
+pub(crate) fn queries(fields: &[(&str, &Option<String>)]) -> Result<(), RpcError> {
+    fields.iter().try_for_each(|(field, text)| text.as_deref().map_or(Ok(()), |text| query(field, text)))
+}
+
+/// An account id that may become part of a subject.
+pub(crate) fn account_id(id: &str) -> Result<(), RpcError> {
+    AccountId::new(id).map(drop).map_err(RpcError::from)
+}
+
+/// What an agent tells about itself.
+pub(crate) fn told(capabilities: &[String], metadata: &Map<String, Value>) -> Result<(), RpcError> {
+    if capabilities.len() > MAX_CAPABILITIES {
+        return Err(invalid("capabilities", &format!("has more than {MAX_CAPABILITIES} entries")));
+    }
+    for capability in capabilities {
+        name("capabilities", capability, MAX_NAME)?;
+    }
+    if metadata.iter().any(|(key, value)| key.contains('\0') || has_nul(value)) {
+        return Err(invalid("metadata", "holds a NUL character"));
+    }
+    // Strings can't fail to encode; treated as too large if they should.
+    if serde_json::to_vec(metadata).map_or(usize::MAX, |json| json.len()) > MAX_METADATA {
+        return Err(invalid("metadata", &format!("is larger than {MAX_METADATA} bytes")));
+    }
+    Ok(())
+}
+
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(map) => map.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn names_are_bounded_and_printable() {
+        assert!(name("name", &"é".repeat(256), MAX_TITLE).is_ok());
+        for bad in ["a\0b", "a\u{1b}[2J", "a\nb", &"x".repeat(257)] {
+            assert_eq!(name("name", bad, MAX_TITLE).unwrap_err().error, "invalid_field", "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn nul_is_found_at_any_depth() {
+        let metadata = |value: Value| Map::from_iter([("m".to_owned(), value)]);
+        assert!(told(&[], &metadata(json!([{ "a": "fine" }, 1, null]))).is_ok());
+        for bad in [json!("\0"), json!([["\0"]]), json!({ "\0": 1 }), json!("x".repeat(MAX_METADATA))] {
+            assert!(told(&[], &metadata(bad)).is_err());
+        }
+        assert!(told(&vec![String::from("c"); 129], &Map::new()).is_err());
+    }
+}
