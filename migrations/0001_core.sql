@@ -120,9 +120,12 @@ CREATE TABLE agent_deliveries (
         CHECK (state IN ('pending', 'accepted', 'processed', 'rejected', 'expired', 'dead')),
     sender_account_id text,
     thread_id         text,
-    -- The account and session whose receipt moved the row last.
+    -- The account and session of the receipt that decides the state, and when the network took that receipt. A later
+    -- receipt of the same rank takes over; whoever else changes the state sets receipt_at to now.
     handler_account_id text,
     owner_session     text,
+    receipt_at        timestamptz,
+    -- How often a recipient accepted it and never finished; counted when it is taken back.
     attempts          integer NOT NULL DEFAULT 0,
     -- When the network may try again; null when it must not (requests that nobody waits for any more).
     next_attempt_at   timestamptz,
@@ -154,6 +157,8 @@ CREATE TABLE agent_quarantine (
     received_at timestamptz NOT NULL
 );
 CREATE INDEX agent_quarantine_received ON agent_quarantine (received_at);
+-- A copy that the stream delivers again after a crash is one row.
+CREATE UNIQUE INDEX agent_quarantine_once ON agent_quarantine (stream_seq, received_at);
 
 -- Substring search over names and thread ids has an index where the server offers trigrams; without, it scans.
 DO $$

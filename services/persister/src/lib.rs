@@ -1,1 +1,35 @@
-//! Placeholder.
+//! The persister: moves what the stream carries into Postgres and says so.
+//!
+//! | stage | module |
+//! |---|---|
+//! | the stream and its durable consumer, made or brought up to date | `stream` |
+//! | pulls, decodes and checks, ahead of the writer | `source`, `tap`, [`decode`] |
+//! | takes what is there, one transaction, retried until Postgres takes it | `writer` |
+//! | after the commit: notices to senders, then acknowledgements to the stream | `notify`, `notice` |
+//!
+//! The stages run at once, so that the next batch is decoded while Postgres commits and the last one is answered while
+//! the next commits. Nothing lingers: alone, a message is committed at once; under load batches grow by themselves.
+//! Replicas share the consumer and need not know of each other.
+//!
+//! What fails is never acknowledged and comes again; what can't succeed goes to the quarantine. Both are safe to
+//! repeat, see `agentnet_store::ingest`.
+
+mod ack;
+pub mod config;
+mod counters;
+pub mod decode;
+mod error;
+mod lag;
+mod notice;
+mod notify;
+mod service;
+mod source;
+pub mod stream;
+mod tap;
+mod work;
+mod writer;
+
+pub use config::{Config, Security, StreamConfig};
+pub use counters::{Counters, Handle};
+pub use error::PersisterError;
+pub use service::Persister;

@@ -63,6 +63,8 @@ pub struct NatsConfig {
     pub send_capacity: usize,
     /// Ping interval, which bounds how late a dead connection is noticed.
     pub ping_interval: Duration,
+    /// Prefix of the connection's own reply subjects; `_INBOX` unless the service says otherwise.
+    pub inbox_prefix: Option<String>,
 }
 
 impl NatsConfig {
@@ -81,6 +83,7 @@ impl NatsConfig {
             subscription_capacity: 65_536,
             send_capacity: 4_096,
             ping_interval: Duration::from_secs(20),
+            inbox_prefix: None,
         })
     }
 

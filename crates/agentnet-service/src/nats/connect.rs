@@ -70,6 +70,10 @@ fn options(config: &NatsConfig, name: &str, events: Events) -> ConnectOptions {
             events.observe(&event);
             std::future::ready(())
         });
+    let options = match &config.inbox_prefix {
+        Some(prefix) => options.custom_inbox_prefix(prefix),
+        None => options,
+    };
     match &config.auth {
         NatsAuth::Open => options,
         NatsAuth::Token(token) => options.token(token.expose_secret().to_owned()),

@@ -36,6 +36,9 @@ pub struct Deps {
 pub trait Service: Sized + Send + 'static {
     /// Name of the service: NATS connection name, prefix of log lines.
     const NAME: &'static str;
+    /// Prefix of its connection's reply subjects, `_INBOX` if `None`. A service that listens to other people's inboxes
+    /// needs one of its own, or it hears its own replies.
+    const INBOX_PREFIX: Option<&'static str> = None;
     /// Everything it can be told, as plain data.
     type Config: Send;
     /// Cheap handle for whoever hosts it.

@@ -77,7 +77,10 @@ pub async fn start<S: Service>(
     config: FullConfig<S::Config>,
     shutdown: &Shutdown,
 ) -> Result<Started<S::Handle>, ServiceError> {
-    let FullConfig { chassis, service } = config;
+    let FullConfig { mut chassis, service } = config;
+    if let Some(prefix) = S::INBOX_PREFIX {
+        chassis.nats.inbox_prefix = Some(prefix.to_owned());
+    }
     // Before anything is built: counters bind to the recorder that is there when they are made.
     let metrics = match chassis.http.addr {
         Some(_) => Some(telemetry::metrics_recorder().map_err(ServiceError::Recorder)?),

@@ -1,0 +1,189 @@
+//! The write side: one batch of messages, receipts and quarantined input in one transaction.
+//!
+//! Nothing here counts or moves twice: counters follow rows that were really inserted, deliveries merge by a rule that
+//! order and repetition don't change (`fold.rs`). So a batch that was committed and not acknowledged can be committed
+//! again, by any replica, in any company.
+//!
+//! Rows are written in key order, messages before threads before deliveries, so that replicas wait for each other
+//! instead of deadlocking.
+
+mod fold;
+mod item;
+mod threads;
+mod write_deliveries;
+mod write_messages;
+mod write_quarantine;
+mod write_threads;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use sqlx::{Connection, PgConnection};
+
+pub use self::fold::{HELD_BACK_PAUSE, LEASE, RECEIPT_WAIT};
+pub use self::item::{Effect, Item, MessageRow, QuarantineRow, ReceiptRow, Recipient, Verdict};
+use self::{fold::Deliveries, write_messages::Known};
+use crate::StoreError;
+
+/// Writes and commits the items; the verdicts come in their order. After an error nothing of the batch is written.
+///
+/// # Errors
+/// Those of the statements, see [`StoreError::is_transient`] and [`is_data_error`].
+pub async fn ingest(conn: &mut PgConnection, items: &[Item]) -> Result<Vec<Verdict>, StoreError> {
+    let batch = Batch::of(items);
+    if batch.messages.is_empty() && batch.quarantine.is_empty() && batch.asks.is_empty() {
+        // One statement is its own transaction.
+        return batch.write(conn).await;
+    }
+    let mut tx = conn.begin().await.map_err(StoreError::query("ingest.begin"))?;
+    let verdicts = batch.write(&mut tx).await?;
+    tx.commit().await.map_err(StoreError::query("ingest.commit"))?;
+    Ok(verdicts)
+}
+
+/// Whether Postgres refused the content of a row, so that the same row will be refused again whatever happens:
+/// data exceptions, broken constraints, and limits of the server.
+pub fn is_data_error(error: &StoreError) -> bool {
+    let StoreError::Query { source, .. } = error else { return false };
+    match source {
+        sqlx::Error::Encode(_) => true,
+        sqlx::Error::Database(db) => {
+            db.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
+}
+
+struct Batch<'a> {
+    items: &'a [Item],
+    /// The first copy of each message.
+    messages: BTreeMap<&'a str, &'a MessageRow>,
+    /// The messages in the order they came.
+    arrival: Vec<&'a MessageRow>,
+    quarantine: Vec<&'a QuarantineRow>,
+    /// Messages that receipts ask about: see [`ReceiptRow::recipient`].
+    asks: HashSet<&'a str>,
+}
+
+impl<'a> Batch<'a> {
+    fn of(items: &'a [Item]) -> Self {
+        let mut batch = Self {
+            items,
+            messages: BTreeMap::new(),
+            arrival: Vec::new(),
+            quarantine: Vec::new(),
+            asks: HashSet::new(),
+        };
+        for item in items {
+            match item {
+                Item::Message(row) => {
+                    batch.messages.entry(&row.message_id).or_insert_with(|| {
+                        batch.arrival.push(row);
+                        row
+                    });
+                }
+                Item::Receipt(row) if row.recipient.is_none() => {
+                    batch.asks.insert(&row.message_id);
+                }
+                Item::Receipt(_) => {}
+                Item::Quarantine(row) => batch.quarantine.push(row),
+            }
+        }
+        batch
+    }
+
+    async fn write(&self, conn: &mut PgConnection) -> Result<Vec<Verdict>, StoreError> {
+        let mut inserted = HashSet::new();
+        if !self.messages.is_empty() {
+            let rows: Vec<&MessageRow> = self.messages.values().copied().collect();
+            inserted = write_messages::insert(conn, &rows).await?;
+        }
+        let known = self.look_up(conn, &inserted).await?;
+        let fresh = || self.arrival.iter().copied().filter(|row| inserted.contains(&row.message_id));
+        if !inserted.is_empty() {
+            write_threads::add(conn, &threads::deltas(fresh())).await?;
+        }
+        let mut deliveries = Deliveries::default();
+        fresh().for_each(|row| deliveries.message(row));
+        let mut verdicts = Vec::with_capacity(self.items.len());
+        let mut first_copies = inserted.clone();
+        for item in self.items {
+            verdicts.push(match item {
+                Item::Message(row) if first_copies.remove(&row.message_id) => Verdict::Inserted,
+                Item::Message(row) => self.repeated(row, &inserted, &known),
+                Item::Receipt(row) => match self.recipient(row, &inserted, &known) {
+                    Some(recipient) => {
+                        deliveries.receipt(row, recipient);
+                        Verdict::Noted
+                    }
+                    None => Verdict::Unresolved,
+                },
+                Item::Quarantine(_) => Verdict::Quarantined,
+            });
+        }
+        if !deliveries.is_empty() {
+            write_deliveries::merge(conn, &deliveries).await?;
+        }
+        if !self.quarantine.is_empty() {
+            write_quarantine::insert(conn, &self.quarantine).await?;
+        }
+        tracing::trace!(
+            items = verdicts.len(),
+            inserted = inserted.len(),
+            deliveries = deliveries.len(),
+            "written"
+        );
+        Ok(verdicts)
+    }
+
+    /// Messages stored by others, that this batch repeats or has receipts for.
+    async fn look_up(
+        &self,
+        conn: &mut PgConnection,
+        inserted: &HashSet<String>,
+    ) -> Result<HashMap<String, Known>, StoreError> {
+        let ids: Vec<&str> = self
+            .messages
+            .keys()
+            .chain(self.asks.iter().filter(|id| !self.messages.contains_key(*id)))
+            .copied()
+            .filter(|id| !inserted.contains(*id))
+            .collect();
+        if ids.is_empty() { Ok(HashMap::new()) } else { write_messages::known(conn, &ids).await }
+    }
+
+    fn repeated(
+        &self,
+        row: &MessageRow,
+        inserted: &HashSet<String>,
+        known: &HashMap<String, Known>,
+    ) -> Verdict {
+        let stored = if inserted.contains(&row.message_id) {
+            self.messages.get(row.message_id.as_str()).map(|first| &first.body_sha256[..])
+        } else {
+            known.get(&row.message_id).map(|known| &known.body_sha256[..])
+        };
+        match stored {
+            Some(hash) if hash == row.body_sha256 => Verdict::Repeated,
+            Some(_) => Verdict::Conflict,
+            None => Verdict::Vanished,
+        }
+    }
+
+    /// Whose delivery a receipt is about.
+    fn recipient<'b>(
+        &'b self,
+        receipt: &'b ReceiptRow,
+        inserted: &HashSet<String>,
+        known: &'b HashMap<String, Known>,
+    ) -> Option<&'b str> {
+        if let Some(recipient) = &receipt.recipient {
+            return Some(recipient);
+        }
+        let to_agent = if inserted.contains(&receipt.message_id) {
+            self.messages.get(receipt.message_id.as_str())?.to_agent.as_str()
+        } else {
+            known.get(&receipt.message_id)?.to_agent.as_str()
+        };
+        Some(if to_agent.starts_with("capability:") { to_agent } else { &receipt.account_id })
+    }
+}

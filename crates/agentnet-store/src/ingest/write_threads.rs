@@ -1,0 +1,87 @@
+//! Counters of `agent_threads`.
+
+use std::collections::BTreeMap;
+
+use sqlx::PgConnection;
+
+use super::threads::ThreadDelta;
+use crate::StoreError;
+
+const UPSERT: &str = r#"
+INSERT INTO agent_threads AS t (
+    thread_id, created_by_account_id, participants, created_at, updated_at, message_count, byte_count, approx_tokens,
+    latest_checkpoint_end, pending_raw_messages, last_message_is_checkpoint, last_message_at)
+SELECT thread_id, created_by, participants::jsonb, created_at, updated_at, messages, bytes, tokens, checkpoint_end,
+       pending, last_is_checkpoint, last_message_at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::bigint[], $7::bigint[],
+            $8::bigint[], $9::bigint[], $10::bigint[], $11::boolean[], $12::timestamptz[])
+     AS d (thread_id, created_by, participants, created_at, updated_at, messages, bytes, tokens, checkpoint_end,
+           pending, last_is_checkpoint, last_message_at)
+ON CONFLICT (thread_id) DO UPDATE SET
+    created_by_account_id = coalesce(t.created_by_account_id, excluded.created_by_account_id),
+    participants = CASE
+        WHEN t.participants @> excluded.participants THEN t.participants
+        ELSE t.participants || (
+            SELECT jsonb_agg(e.p ORDER BY e.place)
+            FROM jsonb_array_elements(excluded.participants) WITH ORDINALITY AS e (p, place)
+            WHERE NOT t.participants @> e.p)
+        END,
+    updated_at = greatest(t.updated_at, excluded.updated_at),
+    message_count = t.message_count + excluded.message_count,
+    byte_count = t.byte_count + excluded.byte_count,
+    approx_tokens = t.approx_tokens + excluded.approx_tokens,
+    latest_checkpoint_end = greatest(t.latest_checkpoint_end, excluded.latest_checkpoint_end),
+    pending_raw_messages = t.pending_raw_messages + excluded.pending_raw_messages,
+    last_message_is_checkpoint = CASE
+        WHEN t.last_message_at > excluded.last_message_at THEN t.last_message_is_checkpoint
+        ELSE excluded.last_message_is_checkpoint
+        END,
+    last_message_at = greatest(t.last_message_at, excluded.last_message_at)"#;
+
+/// Messages are counted from the newest end, whose length the counters tell, so that the cost is that of the tail and
+/// not of the thread. The upsert before holds the row's lock, so the counters and the rows agree.
+const RECOUNT: &str = "
+UPDATE agent_threads AS t SET pending_raw_messages = (
+    SELECT count(*) FILTER (WHERE tail.kind <> 'system')
+    FROM (SELECT kind FROM agent_messages AS m WHERE m.thread_id = t.thread_id
+          ORDER BY sent_at DESC, message_id DESC
+          LIMIT greatest(t.message_count - t.latest_checkpoint_end, 0)) AS tail)
+WHERE t.thread_id = ANY($1)";
+
+/// Adds the deltas, and counts pending messages anew where a checkpoint came.
+pub(super) async fn add(
+    conn: &mut PgConnection,
+    threads: &BTreeMap<&str, ThreadDelta<'_>>,
+) -> Result<(), StoreError> {
+    let numbers = |column: fn(&ThreadDelta<'_>) -> i64| threads.values().map(column).collect::<Vec<i64>>();
+    sqlx::query(UPSERT)
+        .bind(threads.keys().copied().collect::<Vec<&str>>())
+        .bind(threads.values().map(|t| t.created_by).collect::<Vec<Option<&str>>>())
+        .bind(threads.values().map(|t| json_list(&t.participants)).collect::<Vec<String>>())
+        .bind(threads.values().map(|t| t.received_at.0.to_offset()).collect::<Vec<_>>())
+        .bind(threads.values().map(|t| t.received_at.1.to_offset()).collect::<Vec<_>>())
+        .bind(numbers(|t| t.messages))
+        .bind(numbers(|t| t.bytes))
+        .bind(numbers(|t| t.tokens))
+        .bind(numbers(|t| t.checkpoint_end.unwrap_or(0)))
+        .bind(numbers(|t| t.pending))
+        .bind(threads.values().map(|t| t.last_is_checkpoint).collect::<Vec<bool>>())
+        .bind(threads.values().map(|t| t.last_message_at.to_offset()).collect::<Vec<_>>())
+        .execute(&mut *conn)
+        .await
+        .map_err(StoreError::query("agent_threads.upsert"))?;
+    let recount: Vec<&str> =
+        threads.iter().filter(|(_, t)| t.checkpoint_end.is_some()).map(|(id, _)| *id).collect();
+    if !recount.is_empty() {
+        sqlx::query(RECOUNT)
+            .bind(recount)
+            .execute(conn)
+            .await
+            .map_err(StoreError::query("agent_threads.recount"))?;
+    }
+    Ok(())
+}
+
+fn json_list(texts: &[&str]) -> String {
+    serde_json::Value::from(texts).to_string()
+}

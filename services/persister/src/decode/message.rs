@@ -1,0 +1,116 @@
+//! Envelopes.
+
+use agentnet_proto::{
+    AccountId, Addressee, Envelope, ErrorCode, Subject,
+    envelope::{SIGNATURE_HEADER, body_hash, kind},
+};
+use agentnet_store::ingest::{Item, MessageRow, Recipient};
+
+use super::{About, Answer, Decoded, Raw, Refusal, Rules, fields, payload};
+
+pub(super) fn decode(raw: &Raw, subject: &Subject, rules: &Rules) -> Result<Decoded, Refusal> {
+    from_envelope(raw, read(raw, rules)?, subject, rules)
+}
+
+/// Checks the fields and makes the row.
+pub(super) fn from_envelope(
+    raw: &Raw,
+    envelope: Envelope,
+    subject: &Subject,
+    rules: &Rules,
+) -> Result<Decoded, Refusal> {
+    let signature =
+        raw.headers.as_ref().and_then(|headers| headers.get(SIGNATURE_HEADER)).map(|s| s.as_str());
+    check(&envelope, signature)?;
+    let recipients = recipients(&envelope, subject);
+    let digest = payload::digest(envelope.payload.get());
+    let bytes = i64::try_from(digest.bytes).unwrap_or(i64::MAX);
+    let answer = envelope
+        .from_account_id
+        .as_deref()
+        .and_then(|id| AccountId::new(id).ok())
+        .map(|account| Answer { account, message_id: envelope.message_id.clone(), about: About::Message });
+    let row = MessageRow {
+        thread_id: envelope.thread_id_or_default().into_owned(),
+        sent_at: envelope.sent_at().unwrap_or(raw.received_at),
+        received_at: raw.received_at,
+        expires_at: envelope.ttl().map(|ttl| raw.received_at.saturating_add(ttl)),
+        body_sha256: body_hash(&raw.body),
+        body: raw.body.clone(),
+        signature: signature.map(str::to_owned),
+        search: digest.search,
+        payload_bytes: bytes,
+        tokens: bytes.saturating_add(i64::from(rules.chars_per_token) - 1)
+            / i64::from(rules.chars_per_token.max(1)),
+        checkpoint_end: digest.checkpoint_end,
+        recipients,
+        message_id: envelope.message_id,
+        parent_message_id: envelope.parent_message_id,
+        from_account_id: envelope.from_account_id,
+        from_session_tag: envelope.from_session_tag,
+        to_account_id: envelope.to_account_id,
+        to_agent: envelope.to_agent,
+        kind: envelope.kind,
+        schema_version: envelope.schema_version,
+        idempotency_key: envelope.idempotency_key,
+        trace_id: envelope.trace_id,
+    };
+    Ok(Decoded { item: Item::Message(Box::new(row)), answer })
+}
+
+/// Size and shape.
+pub(super) fn read(raw: &Raw, rules: &Rules) -> Result<Envelope, Refusal> {
+    if raw.body.len() > rules.max_message_bytes {
+        let detail = format!("{} bytes; at most {} are taken", raw.body.len(), rules.max_message_bytes);
+        return Err(Refusal::new(ErrorCode::PayloadTooLarge, detail));
+    }
+    let envelope = Envelope::decode(&raw.body)
+        .map_err(|error| Refusal::new(ErrorCode::InvalidEnvelope, error.to_string()))?;
+    if envelope.message_id.is_empty() {
+        return Err(Refusal::new(ErrorCode::InvalidEnvelope, "message_id is missing"));
+    }
+    Ok(envelope)
+}
+
+/// Every text that becomes a column.
+fn check(envelope: &Envelope, signature: Option<&str>) -> Result<(), Refusal> {
+    fields::check("message_id", &envelope.message_id)?;
+    fields::check("to_agent", &envelope.to_agent)?;
+    fields::check("kind", &envelope.kind)?;
+    fields::check("schema_version", &envelope.schema_version)?;
+    fields::check_opt("from_account_id", envelope.from_account_id.as_deref())?;
+    fields::check_opt("from_session_tag", envelope.from_session_tag.as_deref())?;
+    fields::check_opt("to_account_id", envelope.to_account_id.as_deref())?;
+    fields::check_opt("thread_id", envelope.thread_id.as_deref())?;
+    fields::check_opt("parent_message_id", envelope.parent_message_id.as_deref())?;
+    fields::check_opt("idempotency_key", envelope.idempotency_key.as_deref())?;
+    fields::check_opt("trace_id", envelope.trace_id.as_deref())?;
+    fields::check_opt(SIGNATURE_HEADER, signature)
+}
+
+/// Who must get the message. What the body says counts, because a resend comes on a subject that names nobody; only an
+/// envelope without any account (the original's `to_agent` may be a mere label) is taken for the inbox it lay in.
+fn recipients(envelope: &Envelope, subject: &Subject) -> Vec<Recipient> {
+    if envelope.is_reply() || matches!(subject, Subject::Replies(..)) {
+        return Vec::new();
+    }
+    let account = |id: &AccountId| id.as_str().to_owned();
+    let name = match (envelope.addressee(), subject) {
+        (Ok(Addressee::Capability(capability)), _) => format!("capability:{capability}"),
+        // One delivery for each member goes here, once threads have members.
+        (Ok(Addressee::Thread(_)), _) => return Vec::new(),
+        (Ok(Addressee::Account(id)), _) if envelope.to_account_id.is_some() => account(&id),
+        (_, Subject::Inbox(id)) => account(id),
+        (Ok(Addressee::Account(id)), _) => account(&id),
+        (Err(_), Subject::Capability(capability)) => format!("capability:{capability}"),
+        (Err(_), _) => return Vec::new(),
+    };
+    vec![Recipient { name, redeliver: is_redelivered(envelope) }]
+}
+
+/// Nobody waits for the answer to a request that doesn't say where it goes, once its sender has given up; and without
+/// a time to live there is no telling how long to try.
+fn is_redelivered(envelope: &Envelope) -> bool {
+    let answerable = envelope.kind != kind::REQUEST || envelope.reply_to.is_some();
+    answerable && envelope.ttl().is_some()
+}

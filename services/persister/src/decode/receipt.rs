@@ -1,0 +1,68 @@
+//! Receipts.
+
+use agentnet_proto::{AccountId, ErrorCode, Receipt, ReceiptStatus, schema_version};
+use agentnet_store::ingest::{Effect, Item, ReceiptRow};
+
+use super::{About, Answer, Decoded, Raw, Refusal, fields};
+
+/// After so many deliveries by the stream the message of a receipt isn't waited for any longer. The receipt is then
+/// kept with the account's own delivery, which is right for all but capabilities.
+const GIVE_UP_AFTER: i64 = 5;
+
+pub(super) fn decode(raw: &Raw) -> Result<Decoded, Refusal> {
+    let receipt: Receipt = serde_json::from_slice(&raw.body).map_err(|error| {
+        let code = if error.is_data() { ErrorCode::InvalidField } else { ErrorCode::InvalidJson };
+        Refusal::new(code, format!("not a receipt: {error}"))
+    })?;
+    let account = receipt.from_account_id.as_deref().unwrap_or_default();
+    if receipt.message_id.is_empty() || account.is_empty() {
+        return Err(Refusal::new(ErrorCode::InvalidField, "a receipt names message_id and from_account_id"));
+    }
+    fields::check("message_id", &receipt.message_id)?;
+    fields::check("from_account_id", account)?;
+    fields::check_opt("from_session_tag", receipt.from_session_tag.as_deref())?;
+    fields::check_opt("to_agent", receipt.to_agent.as_deref())?;
+    fields::check_opt("code", receipt.code.as_deref())?;
+    let recipient = match receipt.to_agent.as_deref() {
+        Some(to_agent) if to_agent.starts_with("capability:") => Some(to_agent.to_owned()),
+        Some(_) => Some(account.to_owned()),
+        None => (raw.delivered >= GIVE_UP_AFTER).then(|| account.to_owned()),
+    };
+    let row = ReceiptRow {
+        effect: effect(&receipt),
+        account_id: account.to_owned(),
+        recipient,
+        received_at: raw.received_at,
+        message_id: receipt.message_id.clone(),
+        session_tag: receipt.from_session_tag.clone(),
+        code: receipt.code.clone(),
+        detail: receipt.detail.as_deref().map(fields::for_people),
+    };
+    // Older peers don't know the subject the confirmation comes on.
+    let confirms = receipt.schema_version.as_deref().is_some_and(schema_version::is_at_least_1_2);
+    let answer = AccountId::new(account).ok().filter(|_| confirms).map(|account| Answer {
+        account,
+        message_id: receipt.message_id,
+        about: About::Receipt(receipt.status),
+    });
+    Ok(Decoded { item: Item::Receipt(Box::new(row)), answer })
+}
+
+fn effect(receipt: &Receipt) -> Effect {
+    match (&receipt.status, receipt.code()) {
+        (ReceiptStatus::Accepted, _) => Effect::Accepted,
+        (ReceiptStatus::Processed, _) => Effect::Processed,
+        (ReceiptStatus::Rejected, Some(ErrorCode::Duplicate)) => Effect::Duplicate,
+        (
+            ReceiptStatus::Rejected,
+            Some(
+                ErrorCode::Busy
+                | ErrorCode::RateLimited
+                | ErrorCode::ServiceDegraded
+                | ErrorCode::ShuttingDown,
+            ),
+        ) => Effect::HeldBack,
+        (ReceiptStatus::Rejected, _) => Effect::Rejected,
+        (ReceiptStatus::Other(_), _) => Effect::None,
+    }
+}

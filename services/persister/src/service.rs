@@ -1,0 +1,216 @@
+//! `Config` -> `build` -> `run`.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use agentnet_proto::{
+    SharedClock, SystemClock,
+    subject::{LEGACY_REPLY_INBOXES, PERSISTER_QUEUE},
+};
+use agentnet_service::{
+    config::{ConfigError, Env},
+    service::{Deps, Service},
+    shutdown::Shutdown,
+};
+use agentnet_store::{Store, StoreConfig, StoreError};
+use async_nats::{Subscriber, jetstream};
+use sqlx::migrate::MigrateError;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    config::Config,
+    counters::Handle,
+    decode::Rules,
+    error::PersisterError,
+    lag,
+    notify::Notifier,
+    source::{MEMORY_KIB, Source},
+    stream::{self, Consumer, StreamError},
+    tap::Tap,
+    writer::Writer,
+};
+
+/// The writer's, one for readiness, one to spare while a broken one closes.
+const CONNECTIONS: u32 = 3;
+/// Batches that may wait for their answers while the next one commits.
+const ANSWERS_AHEAD: usize = 2;
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+const LOG_EVERY: Duration = Duration::from_secs(5);
+
+/// A persister that is ready to run.
+#[derive(Debug)]
+pub struct Persister {
+    config: Config,
+    deps: Deps,
+    store: Store,
+    jetstream: jetstream::Context,
+    consumer: Consumer,
+    tap: Option<Subscriber>,
+    clock: SharedClock,
+    handle: Handle,
+}
+
+impl Service for Persister {
+    const NAME: &'static str = "agentnet-persister";
+    /// The tap on `_INBOX.>` must not hear what the stream delivers to ourselves.
+    const INBOX_PREFIX: Option<&'static str> = Some("_PERSISTER");
+    type Config = Config;
+    type Handle = Handle;
+    type Error = PersisterError;
+
+    fn read_config(env: &Env) -> Result<Config, ConfigError> {
+        Config::from_env(env)
+    }
+
+    /// Waits for Postgres and JetStream, brings the schema and the stream up to date.
+    async fn build(config: Config, deps: Deps) -> Result<(Self, Handle), PersisterError> {
+        let store_config = StoreConfig {
+            max_connections: CONNECTIONS,
+            ..StoreConfig::new(config.database_url.clone(), Self::NAME)
+        };
+        let waited = config.start_deadline;
+        until(waited, "Postgres", is_hopeless, || Store::migrate(&store_config))
+            .await
+            .map_err(|source| PersisterError::Database { waited, source })?;
+        let store = Store::connect_lazy(&store_config)
+            .map_err(|source| PersisterError::Database { waited, source })?;
+        let jetstream = jetstream::new(deps.nats.client().clone());
+        let unusable = |error: &StreamError| matches!(error, StreamError::Unusable { .. });
+        let consumer = until(waited, "JetStream", unusable, || stream::ensure(&jetstream, &config.stream))
+            .await
+            .map_err(|source| PersisterError::Stream { waited, source })?;
+        let tap = match config.security.has_legacy_replies() {
+            true => Some(
+                deps.nats
+                    .client()
+                    .queue_subscribe(LEGACY_REPLY_INBOXES, PERSISTER_QUEUE.to_owned())
+                    .await
+                    .map_err(PersisterError::Tap)?,
+            ),
+            false => None,
+        };
+        register_checks(&deps, &store, &jetstream);
+        let handle = Handle::default();
+        let clock = SystemClock::shared();
+        let persister = Self { config, deps, store, jetstream, consumer, tap, clock, handle: handle.clone() };
+        Ok((persister, handle))
+    }
+
+    /// Moves messages until a stop; then commits and answers what is in hand.
+    async fn run(self, shutdown: Shutdown) -> Result<(), PersisterError> {
+        let Self { config, deps, store, jetstream, consumer, tap, clock, handle } = self;
+        let rules =
+            Rules { max_message_bytes: config.max_message_bytes, chars_per_token: config.chars_per_token };
+        let memory = Arc::new(Semaphore::new(MEMORY_KIB));
+        let (work_in, work_out) = mpsc::channel(config.batch_max);
+        let (done_in, done_out) = mpsc::channel(ANSWERS_AHEAD);
+        let stop = shutdown.token();
+        // By name, so that the log says which part broke.
+        let mut parts: JoinSet<&'static str> = JoinSet::new();
+        if let Some(subscriber) = tap {
+            let (clock, memory, out) = (clock.clone(), memory.clone(), work_in.clone());
+            let tap = Tap { subscriber, clock, rules, memory, out, handle: handle.clone() };
+            parts.spawn(named("tap", tap.run(stop.clone())));
+        }
+        let source = Source {
+            jetstream: jetstream.clone(),
+            config: config.stream,
+            batch_max: config.batch_max,
+            rules,
+            memory,
+            out: work_in,
+        };
+        parts.spawn(named("source", source.run(consumer, stop.clone())));
+        let writer = Writer {
+            client: deps.nats.client().clone(),
+            clock,
+            batch_max: config.batch_max,
+            progress_every: config.stream.ack_wait / 3,
+            input: work_out,
+            out: done_in,
+            handle: handle.clone(),
+            timer: deps.stats.timer("db.persist_batch"),
+            store: store.clone(),
+        };
+        parts.spawn(named("writer", writer.run(shutdown.clone())));
+        let notifier = Notifier { nats: deps.nats.clone(), input: done_out, handle: handle.clone() };
+        parts.spawn(named("notifier", notifier.run()));
+        parts.spawn(named("lag", lag::watch(jetstream, handle, stop)));
+        let mut broken = None;
+        while let Some(ended) = parts.join_next().await {
+            let problem = match ended {
+                Ok(name) if !shutdown.is_requested() => format!("{name} stopped"),
+                Err(error) if error.is_panic() => "a panic".to_owned(),
+                _ => continue,
+            };
+            // The others can do nothing sensible without it.
+            broken = Some(problem);
+            parts.abort_all();
+        }
+        store.close().await;
+        broken.map_or(Ok(()), |problem| Err(PersisterError::Ended(problem)))
+    }
+}
+
+async fn named(name: &'static str, part: impl Future<Output = ()>) -> &'static str {
+    part.await;
+    name
+}
+
+fn register_checks(deps: &Deps, store: &Store, jetstream: &jetstream::Context) {
+    let store = store.clone();
+    deps.health.register("database", move || {
+        let store = store.clone();
+        async move { store.ping().await.map_err(|error| error.to_string()) }
+    });
+    let jetstream = jetstream.clone();
+    deps.health.register("stream", move || {
+        let jetstream = jetstream.clone();
+        async move { lag::look(&jetstream).await.map(drop) }
+    });
+}
+
+/// Retrying helps against what is down, not against a wrong URL or a schema of another version.
+fn is_hopeless(error: &StoreError) -> bool {
+    match error {
+        StoreError::BadUrl(_) => true,
+        StoreError::Migrate(error) => {
+            matches!(error, MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_))
+        }
+        _ => false,
+    }
+}
+
+/// Tries until it works, the deadline passes or trying is hopeless; says every few seconds what it waits for.
+async fn until<T, E, F, Fut>(
+    deadline: Duration,
+    what: &str,
+    is_hopeless: impl Fn(&E) -> bool,
+    attempt: F,
+) -> Result<T, E>
+where
+    E: std::error::Error,
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    let started = Instant::now();
+    let mut logged: Option<Instant> = None;
+    loop {
+        let error = match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        if is_hopeless(&error) || started.elapsed() >= deadline {
+            return Err(error);
+        }
+        if logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+            logged = Some(Instant::now());
+            let cause = error.source().map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(%error, cause, "waiting for {what}");
+        }
+        sleep(RETRY_PAUSE).await;
+    }
+}

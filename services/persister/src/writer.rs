@@ -1,0 +1,213 @@
+//! Takes what is there and commits it, until Postgres has taken it.
+
+use std::{ops::Range, time::Duration};
+
+use agentnet_proto::{ErrorCode, SharedClock};
+use agentnet_service::shutdown::Shutdown;
+use agentnet_store::{
+    Store, StoreError,
+    ingest::{self, Item, Verdict},
+};
+use async_nats::Client;
+use sqlx::{Postgres, pool::PoolConnection};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+
+use crate::{
+    counters::{Count, Handle},
+    decode::refused_by_database,
+    work::{Committed, Meta, Outcome, Work},
+};
+
+/// Longest a transaction may take. Postgres itself gives up on a statement sooner.
+const COMMIT_LIMIT: Duration = Duration::from_secs(30);
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// The committing stage.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) store: Store,
+    pub(crate) client: Client,
+    pub(crate) clock: SharedClock,
+    pub(crate) batch_max: usize,
+    /// How often the stream hears that a batch is still being worked on.
+    pub(crate) progress_every: Duration,
+    pub(crate) input: mpsc::Receiver<Work>,
+    pub(crate) out: mpsc::Sender<Committed>,
+    pub(crate) handle: Handle,
+    pub(crate) timer: std::sync::Arc<agentnet_service::stats::Timer>,
+}
+
+impl Writer {
+    /// Commits until there is nothing more to come. While Postgres fails, retries, and gives up only at the soft
+    /// deadline of a stop; what isn't committed then comes to another replica.
+    pub(crate) async fn run(mut self, shutdown: Shutdown) {
+        let mut connection = Connection { store: self.store.clone(), held: None };
+        let mut taken = Vec::with_capacity(self.batch_max);
+        while self.input.recv_many(&mut taken, self.batch_max).await > 0 {
+            let (items, metas): (Vec<Item>, Vec<Meta>) =
+                taken.drain(..).map(|work| (work.item, work.meta)).unzip();
+            let started = Instant::now();
+            let outcomes = tokio::select! {
+                biased;
+                outcomes = self.commit(&mut connection, &items, &metas) => outcomes,
+                () = shutdown.soft_deadline() => {
+                    tracing::warn!(items = items.len(), "stopping without Postgres; left in the stream");
+                    return;
+                }
+            };
+            self.timer.record(started.elapsed());
+            metrics::histogram!("agentnet_persister_commit_seconds").record(started.elapsed().as_secs_f64());
+            metrics::histogram!("agentnet_persister_batch_rows").record(items.len() as f64);
+            let parts = metas.into_iter().zip(outcomes).collect();
+            if self.out.send(Committed { at: self.clock.now(), parts }).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Commits, telling the stream meanwhile that we are at it.
+    async fn commit(&self, connection: &mut Connection, items: &[Item], metas: &[Meta]) -> Vec<Outcome> {
+        let mut ticks = interval(self.progress_every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.reset();
+        let work = self.commit_all(connection, items, metas);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                outcomes = &mut work => return outcomes,
+                _ = ticks.tick() => {
+                    for ack in metas.iter().filter_map(|meta| meta.ack.as_ref()) {
+                        ack.progress(&self.client).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One transaction if all goes well. A row whose content Postgres refuses is found by halving and goes to the
+    /// quarantine, so that it neither blocks the others nor comes again.
+    async fn commit_all(&self, connection: &mut Connection, items: &[Item], metas: &[Meta]) -> Vec<Outcome> {
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; items.len()];
+        let mut open: Vec<Range<usize>> = Vec::from([Range { start: 0, end: items.len() }]);
+        let mut retry = Retry::default();
+        while let Some(range) = open.pop() {
+            let Some(part) = items.get(range.clone()) else { continue };
+            match connection.ingest(part).await {
+                Ok(verdicts) => {
+                    retry.succeeded();
+                    self.handle.add(Count::Batches, 1);
+                    for (slot, verdict) in outcomes.iter_mut().skip(range.start).zip(verdicts) {
+                        *slot = Some(Outcome::Written(verdict));
+                    }
+                }
+                Err(error) if ingest::is_data_error(&error) && part.len() > 1 => {
+                    let middle = range.start + part.len() / 2;
+                    open.extend([middle..range.end, range.start..middle]);
+                }
+                Err(error) if ingest::is_data_error(&error) => {
+                    if let (Some(item), Some(meta)) = (items.get(range.start), metas.get(range.start))
+                        && let Some(slot) = outcomes.get_mut(range.start)
+                    {
+                        *slot = Some(self.refuse(connection, item, meta, &error, &mut retry).await);
+                    }
+                }
+                Err(error) => {
+                    self.handle.add(Count::Failures, 1);
+                    retry.failed(&error).await;
+                    open.push(range);
+                }
+            }
+        }
+        // Every range ends in outcomes, so none is missing.
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Written(Verdict::Vanished))).collect()
+    }
+
+    async fn refuse(
+        &self,
+        connection: &mut Connection,
+        item: &Item,
+        meta: &Meta,
+        error: &StoreError,
+        retry: &mut Retry,
+    ) -> Outcome {
+        let detail = "the database refuses its content".to_owned();
+        let outcome = Outcome::Refused { code: ErrorCode::InvalidField, detail };
+        tracing::error!(subject = meta.subject, seq = meta.stream_seq, cause = %cause(error), "row refused; quarantined");
+        let Some(row) = refused_by_database(item, &meta.subject, meta.stream_seq, error) else {
+            tracing::error!(subject = meta.subject, "not even the quarantine takes it; dropped");
+            return outcome;
+        };
+        let row = [Item::Quarantine(Box::new(row))];
+        loop {
+            match connection.ingest(&row).await {
+                Ok(_) => return outcome,
+                Err(error) if ingest::is_data_error(&error) => {
+                    tracing::error!(subject = meta.subject, cause = %cause(&error), "the quarantine refuses it; dropped");
+                    return outcome;
+                }
+                Err(error) => retry.failed(&error).await,
+            }
+        }
+    }
+}
+
+/// One connection, kept, so that its statements stay prepared; a new one after any failure that may be its fault.
+#[derive(Debug)]
+struct Connection {
+    store: Store,
+    held: Option<PoolConnection<Postgres>>,
+}
+
+impl Connection {
+    async fn ingest(&mut self, items: &[Item]) -> Result<Vec<Verdict>, StoreError> {
+        let mut connection = match self.held.take() {
+            Some(connection) => connection,
+            None => self.store.pool().acquire().await.map_err(StoreError::Unavailable)?,
+        };
+        let result = match timeout(COMMIT_LIMIT, ingest::ingest(&mut connection, items)).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+        };
+        match &result {
+            Ok(_) => self.held = Some(connection),
+            Err(error) if ingest::is_data_error(error) => self.held = Some(connection),
+            // Closed with the transaction that may still be open on it.
+            Err(_) => drop(connection.detach()),
+        }
+        result
+    }
+}
+
+/// Pauses between attempts, one line in the log when trouble starts and one when it ends.
+#[derive(Debug, Default)]
+struct Retry {
+    pause: Option<Duration>,
+    since: Option<Instant>,
+}
+
+impl Retry {
+    async fn failed(&mut self, error: &StoreError) {
+        let pause = self.pause.map_or(PAUSE.0, |pause| (pause * 2).min(PAUSE.1));
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+            tracing::warn!(%error, cause = %cause(error), "commit failed; nothing is acknowledged, trying on");
+        }
+        self.pause = Some(pause);
+        sleep(pause).await;
+    }
+
+    fn succeeded(&mut self) {
+        if let Some(since) = self.since.take() {
+            tracing::info!(outage_ms = since.elapsed().as_millis(), "committing again");
+        }
+        self.pause = None;
+    }
+}
+
+fn cause(error: &StoreError) -> String {
+    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+}
