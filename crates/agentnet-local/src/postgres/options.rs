@@ -28,7 +28,8 @@ pub struct PgOptions {
     pub shared_buffers: String,
     /// More settings, which win over ours.
     pub settings: BTreeMap<String, String>,
-    /// Nothing here needs to survive a power cut: no fsync at all. For tests only.
+    /// For tests only: no fsync at all, so nothing survives a power cut; a new cluster takes the password in
+    /// clear, over loopback, where others use SCRAM.
     pub ephemeral: bool,
     /// The binaries; `None` searches for some, see [`crate::Search`].
     pub binaries: Option<PostgresBinaries>,

