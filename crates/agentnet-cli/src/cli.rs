@@ -3,7 +3,7 @@
 use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    completions, list, message_search, metrics, profile, search, thread_messages, thread_status, threads,
+    completions, list, message_search, metrics, profile, search, thread_messages, thread_status, threads, up,
     watch,
 };
 
@@ -42,6 +42,8 @@ pub struct Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Start a network on this machine and keep it running
+    Up(up::Args),
     /// Who is online
     List(list::Args),
     /// Find accounts by name, capability or status

@@ -21,7 +21,7 @@ pub struct Args {
     pub rpc: RpcTimeout,
 }
 
-/// Prints queue, handlers and latencies of the registry that answers.
+/// Prints queue, handlers and latencies of the registry that answers; people see those that were used.
 ///
 /// # Errors
 /// What the registry or the network answered.
@@ -41,16 +41,18 @@ fn people(ctx: &Context, answer: &MetricsResponse) -> Result<(), Failure> {
     facts.fact("Batches", format!("up to {} messages or {} ms", queue.batch_size, queue.flush_ms));
     facts.fact("Refused, stream full", queue.overflow_count);
     ctx.out.line(facts.render())?;
-    if !answer.handlers.is_empty() {
+    let called: Vec<_> = answer.handlers.iter().filter(|(_, counts)| counts.calls > 0).collect();
+    if !called.is_empty() {
         let mut table = Table::new(&["Handler", "Calls", "Errors"], ctx.out.width());
-        for (name, counts) in &answer.handlers {
+        for (name, counts) in called {
             table.row(vec![clean(name).into(), number(counts.calls), number(counts.errors)]);
         }
         ctx.out.line(format_args!("\n{}", table.render()))?;
     }
-    if !answer.latency_ms.is_empty() {
+    let timed: Vec<_> = answer.latency_ms.iter().filter(|(_, summary)| summary.count > 0).collect();
+    if !timed.is_empty() {
         let mut table = Table::new(&["Latency (ms)", "Count", "p50", "p95", "p99"], ctx.out.width());
-        for (name, summary) in &answer.latency_ms {
+        for (name, summary) in timed {
             let [p50, p95, p99] =
                 [summary.p50, summary.p95, summary.p99].map(|ms| number(format!("{ms:.2}")));
             table.row(vec![clean(name).into(), number(summary.count), p50, p95, p99]);

@@ -9,6 +9,7 @@ pub mod search;
 pub mod thread_messages;
 pub mod thread_status;
 pub mod threads;
+pub mod up;
 pub mod watch;
 
 mod messages;
@@ -89,11 +90,16 @@ pub fn run(command: Command, global: Global) -> Result<(), Failure> {
         return completions::run(args);
     }
     let runtime = match &command {
+        // The services of `up` share its process.
+        Command::Up(_) => runtime::Builder::new_multi_thread().enable_all().build()?,
         _ => runtime::Builder::new_current_thread().enable_all().build()?,
     };
-    start_logs(ctx.verbose());
+    if !matches!(command, Command::Up(_)) {
+        start_logs(ctx.verbose());
+    }
     let ended = runtime.block_on(async {
         match command {
+            Command::Up(args) => up::run(&ctx, args).await,
             other => tokio::select! {
                 biased;
                 _ = signal::ctrl_c() => Err(Failure::Interrupted),
@@ -117,7 +123,7 @@ async fn dispatch(ctx: &Context, command: Command) -> Result<(), Failure> {
         Command::ThreadMessages(args) => thread_messages::run(ctx, args).await,
         Command::MessageSearch(args) => message_search::run(ctx, args).await,
         Command::Metrics(args) => metrics::run(ctx, args).await,
-        Command::Completions(_) => Ok(()),
+        Command::Up(_) | Command::Completions(_) => Ok(()),
     }
 }
 

@@ -1,0 +1,131 @@
+//! Everything that `up` runs, started and stopped in order.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use agentnet::proto::rpc::SearchRequest;
+use agentnet_local::{DataDir, NatsServer, PostgresServer, StopMode};
+use agentnet_service::shutdown::Shutdown;
+use secrecy::SecretString;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    Args,
+    progress::Progress,
+    servers,
+    services::{self, Kind, Running, Told},
+};
+use crate::{
+    failure::Failure,
+    network::{Network, Source},
+};
+
+/// Everything must answer within this after it was started.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause between two tries.
+const RETRY: Duration = Duration::from_millis(50);
+/// A service that hasn't ended by then is left behind; the process ends anyway.
+const STOP_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// A running network.
+pub struct Stack {
+    pub(super) nats: Arc<NatsServer>,
+    pub(super) postgres: Arc<PostgresServer>,
+    pub(super) shutdown: Shutdown,
+    pub(super) told: Told,
+    pub(super) services: Mutex<Vec<Running>>,
+}
+
+impl Stack {
+    /// Starts everything and waits until a question to the registry was answered from Postgres.
+    ///
+    /// # Errors
+    /// What couldn't be started.
+    pub async fn start(dir: &DataDir, args: &Args, progress: &Progress) -> Result<Self, Failure> {
+        let (nats, postgres) = tokio::try_join!(
+            servers::nats(dir, args.nats_port, progress),
+            servers::postgres(dir, args.pg_port, progress),
+        )?;
+        let told = Told { nats_url: nats.url(), database_url: postgres.url(servers::DATABASE) };
+        let stack = Self { nats, postgres, shutdown: services::shutdown(), told, services: Mutex::default() };
+        let step = progress.step("starting services");
+        match stack.start_services().await {
+            Ok(()) => step.done("registry and persister answer"),
+            Err(failure) => {
+                step.failed("the services did not start");
+                stack.stop(progress).await;
+                return Err(failure);
+            }
+        }
+        Ok(stack)
+    }
+
+    async fn start_services(&self) -> Result<(), Failure> {
+        for kind in Kind::ALL {
+            let running = kind.start(&self.told, &self.shutdown).await?;
+            self.running().push(running);
+        }
+        self.answers(READY_TIMEOUT).await
+    }
+
+    /// The network as this process's own clients reach it.
+    pub fn network(&self) -> Network {
+        Network { url: SecretString::from(self.told.nats_url.clone()), source: Source::Flag }
+    }
+
+    /// Waits for a round trip through NATS and the registry to Postgres.
+    async fn answers(&self, within: Duration) -> Result<(), Failure> {
+        let deadline = Instant::now() + within;
+        let link = self.network().connect("agentnet-up").await?;
+        let registry = link.registry(Duration::from_secs(2));
+        let probe = SearchRequest { limit: Some(1), ..SearchRequest::default() };
+        let answered = loop {
+            match registry.search(&probe).await {
+                Ok(_) => break Ok(()),
+                Err(error) if Instant::now() >= deadline => break Err(error.into()),
+                Err(_) => sleep(RETRY).await,
+            }
+        };
+        link.close().await;
+        answered
+    }
+
+    /// Stops everything: services, NATS, Postgres.
+    pub async fn stop(&self, progress: &Progress) {
+        let services = std::mem::take(&mut *self.running());
+        if !services.is_empty() {
+            let step = progress.step("stopping services");
+            self.shutdown.request();
+            let mut late = Vec::new();
+            for service in services {
+                match timeout(STOP_TIMEOUT, service.task).await {
+                    Ok(Ok(Ok(()))) => {}
+                    Ok(Ok(Err(error))) => {
+                        tracing::warn!(service = service.name, %error, "ended with an error")
+                    }
+                    _ => late.push(service.name),
+                }
+            }
+            if late.is_empty() {
+                step.done("services stopped");
+            } else {
+                step.failed(&format!("{} did not stop in time", late.join(" and ")));
+            }
+        }
+        let step = progress.step("stopping NATS");
+        let nats = Arc::clone(&self.nats);
+        // It fails only if the blocking call panics, which the next step doesn't depend on.
+        let _ = tokio::task::spawn_blocking(move || nats.stop()).await;
+        step.done("NATS stopped");
+        let step = progress.step("stopping Postgres");
+        let postgres = Arc::clone(&self.postgres);
+        let _ = tokio::task::spawn_blocking(move || postgres.stop(StopMode::Fast)).await;
+        step.done("Postgres stopped");
+    }
+
+    pub(super) fn running(&self) -> std::sync::MutexGuard<'_, Vec<Running>> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
