@@ -18,10 +18,11 @@ use std::{
 
 use crate::{Error, Result, error::io, lock, user::RunAs};
 
-/// Arguments: soft signal, seconds of grace, program, its arguments.
+/// Arguments: soft signal, seconds of grace, directory to remove if we die (may be empty), program, its
+/// arguments.
 const SCRIPT: &str = r#"
-signal=$1 grace=$2
-shift 2
+signal=$1 grace=$2 temporary=$3
+shift 3
 exec 3<&0 </dev/null
 "$@" 3<&- &
 server=$!
@@ -30,12 +31,14 @@ echo "$server"
   # This one must hold neither the lock nor the log.
   exec >/dev/null 2>&1
   while read -r asked <&3; do kill -s "$asked" "$server"; done
-  kill -s "$signal" "$server" || exit 0
-  trap 'kill "$nap"; exit 0' TERM
+  clear() { [ -z "$temporary" ] || rm -rf -- "$temporary"; }
+  trap 'kill "$nap"; clear; exit 0' TERM
+  kill -s "$signal" "$server" || { clear; exit 0; }
   sleep "$grace" &
   nap=$!
   wait "$nap"
   kill -s KILL "$server"
+  clear
 ) &
 guard=$!
 exec 3<&-
@@ -80,6 +83,8 @@ pub(crate) struct Spec<'a> {
     pub(crate) log: File,
     /// Locked; takes the pid and standard output.
     pub(crate) lock: File,
+    /// Removed when we end without having stopped the server.
+    pub(crate) temporary: Option<&'a Path>,
     /// Ends the server in order.
     pub(crate) soft: Signal,
     /// How long that may take before SIGKILL.
@@ -106,6 +111,7 @@ impl Guarded {
             .arg("agentnet-watchdog")
             .arg(spec.soft.name())
             .arg(spec.grace.as_secs().max(1).to_string())
+            .arg(spec.temporary.unwrap_or(Path::new("")))
             .arg(spec.program)
             .args(spec.args)
             .env_clear()

@@ -5,7 +5,10 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use agentnet_local::{DataDir, Error, NatsOptions, NatsServer, PgOptions, PostgresServer, testing::TestDb};
+use agentnet_local::{
+    DataDir, Error, NatsOptions, NatsServer, PgOptions, PostgresServer,
+    testing::{TestDb, TestNats},
+};
 use common::{Helper, alive, spacious_dir, until, wait_for_the_end};
 
 /// As `agentnet up` does it.
@@ -62,6 +65,27 @@ fn servers_end_when_we_are_killed_and_nobody_comes() {
         let output = std::process::Command::new("ps").args(["-eo", "args"]).output().unwrap();
         !String::from_utf8_lossy(&output.stdout).contains(&name)
     });
+}
+
+#[test]
+#[ignore = "a helper of the test below"]
+fn helper_nats() {
+    if std::env::var_os("HELPER_NATS").is_none() {
+        return;
+    }
+    let nats = TestNats::start();
+    println!("@{} {}", nats.pid().unwrap(), nats.dir().display());
+    wait_for_the_end();
+}
+
+#[test]
+fn a_crashed_test_leaves_no_nats_behind() {
+    let mut helper = Helper::start("helper_nats", &[("HELPER_NATS", "1")]);
+    let line = helper.line();
+    let (pid, dir) = line.split_once(' ').unwrap();
+    assert!(alive(pid.parse().unwrap()) && Path::new(dir).exists());
+    helper.kill();
+    until("server and directory are gone", || !alive(pid.parse().unwrap()) && !Path::new(dir).exists());
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ pub enum SyncInterval {
 pub struct NatsOptions {
     /// Directory of this server: configuration, log, lock and JetStream files. Created 0700 if missing.
     pub dir: PathBuf,
+    /// `dir` is removed, too, if this process dies without having stopped the server. For tests.
+    pub temporary: bool,
     /// Address to listen on.
     pub host: String,
     /// Client port; `None` takes a free one, and keeps it across restarts.
@@ -54,6 +56,7 @@ impl NatsOptions {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
+            temporary: false,
             host: "127.0.0.1".to_owned(),
             port: None,
             monitor_port: None,

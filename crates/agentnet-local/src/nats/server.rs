@@ -170,6 +170,7 @@ impl NatsServer {
             user: None,
             log: files::open_log(&stderr)?,
             lock,
+            temporary: self.options.temporary.then_some(&*self.dir),
             soft: Signal::Term,
             grace: self.options.stop_timeout,
         })?;

@@ -99,6 +99,7 @@ fn run(
         user,
         log: files::open_log(&log)?,
         lock: lock::acquire(&dir.join("initdb.lock"), GRACE)?,
+        temporary: None,
         soft: Signal::Term,
         grace: GRACE,
     })?;

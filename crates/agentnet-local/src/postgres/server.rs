@@ -182,6 +182,7 @@ impl PostgresServer {
             user: self.user.as_ref(),
             log: files::open_log(&log)?,
             lock,
+            temporary: None,
             soft: Signal::Int,
             grace: self.options.stop_timeout,
         })?;

@@ -49,7 +49,8 @@ impl TestNats {
             .prefix("agentnet-nats-")
             .tempdir()
             .map_err(crate::error::io("create a directory in", &std::env::temp_dir()))?;
-        let mut options = NatsOptions { token: Some(TEST_TOKEN.into()), ..NatsOptions::new(dir.path()) };
+        let mut options =
+            NatsOptions { temporary: true, token: Some(TEST_TOKEN.into()), ..NatsOptions::new(dir.path()) };
         change(&mut options);
         Ok(Self { server: NatsServer::start(options)?, _dir: dir })
     }
