@@ -121,6 +121,3 @@ fn parse_subject(text: &str) -> Result<Subject, Refusal> {
         Refusal::new(code, "the subject names no valid account or capability")
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,6 @@
 //! A private nats-server, a database, and persisters between them.
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![expect(clippy::unwrap_used, reason = "only tests use it")]
 
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 
