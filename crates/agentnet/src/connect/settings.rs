@@ -83,6 +83,9 @@ pub struct NatsSettings {
 }
 
 impl NatsSettings {
+    /// The connection's name unless set.
+    pub(crate) const DEFAULT_NAME: &'static str = "agentnet";
+
     /// Defaults around the servers and credentials of `url`: `nats://[token or user:password@]host[:port]`, several
     /// separated by commas.
     ///
@@ -98,7 +101,7 @@ impl NatsSettings {
         Ok(Self {
             servers,
             auth,
-            name: "agentnet".to_owned(),
+            name: Self::DEFAULT_NAME.to_owned(),
             connect_timeout: Duration::from_secs(5),
             reconnect_max: Duration::from_secs(2),
             ping_interval: Duration::from_secs(20),

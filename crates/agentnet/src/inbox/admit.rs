@@ -1,0 +1,261 @@
+//! Admission: every check between the wire and the backlog, in the original's order.
+
+use std::{fmt::Write as _, sync::Arc, time::Duration};
+
+use agentnet_proto::{
+    AccountId, Envelope, ErrorCode, Receipt, ReceiptStatus, Subject,
+    envelope::{ATTEMPT_HEADER, body_hash},
+    schema_version,
+};
+use async_nats::Message;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{
+    Job,
+    guards::{Outcome, Seen, check_time},
+};
+use crate::{node::Inner, outbox::is_transient};
+
+/// Where a message came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The account's inbox, or a capability's subject.
+    Inbox,
+    /// The registry delivers it again.
+    Redelivery,
+}
+
+/// Longest wait for room in the connection's queue before a receipt is left to its repetition.
+const PUBLISH_WAIT: Duration = Duration::from_secs(1);
+
+impl Inner {
+    /// Takes one message from the wire: into the backlog, or back with a reason.
+    pub(crate) async fn admit(self: &Arc<Self>, message: Message, source: Source) {
+        if message.status.is_some() {
+            return;
+        }
+        let body = &message.payload;
+        if body.len() > self.config.max_payload_bytes {
+            self.metrics.payload_rejected.up();
+            let limit = self.config.max_payload_bytes;
+            tracing::warn!(bytes = body.len(), limit, "message refused: larger than max_payload_bytes");
+            let detail = format!("message exceeds max_payload_bytes={limit}");
+            return self.refuse_unread(&message, ErrorCode::PayloadTooLarge, &detail).await;
+        }
+        let mut envelope = match Envelope::decode(body) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                self.metrics.undecodable.up();
+                self.metrics.dropped.up();
+                tracing::warn!(%error, bytes = body.len(), "message refused: not an envelope");
+                return self
+                    .refuse_unread(&message, ErrorCode::InvalidEnvelope, "message is not a valid envelope")
+                    .await;
+            }
+        };
+        if let Some(reply) = &message.reply {
+            envelope.reply_to = Some(reply.to_string());
+        }
+        if envelope.thread_id.is_none() {
+            envelope.thread_id = Some(envelope.thread_id_or_default().into_owned());
+        }
+        let body_sha256 = hex(&body_hash(body));
+        let attempt = attempt(&message);
+        match self.check(&envelope, source).await {
+            Ok(()) => {}
+            Err(Refused::Repeat(outcome)) => {
+                self.metrics.duplicates.up();
+                let status = match outcome {
+                    Outcome::Accepted => ReceiptStatus::Accepted,
+                    Outcome::Processed => ReceiptStatus::Processed,
+                };
+                return self.receipt(&envelope, &body_sha256, status, None).await;
+            }
+            Err(Refused::Code(code, detail)) => {
+                return self.reject(&envelope, &body_sha256, code, detail).await;
+            }
+        }
+        let now = Instant::now();
+        // The backlog has one producer per subscription, so the check before may be out of date.
+        if self.jobs.is_full() {
+            return self.reject_busy(&envelope, &body_sha256).await;
+        }
+        self.guards.admitted(&envelope, self.account.as_str(), now);
+        let accepted = self.receipt_body(&envelope, &body_sha256, ReceiptStatus::Accepted, None);
+        // Kept before a worker can finish, so that the last word kept is `processed`; sent before it too.
+        self.send_receipt(&envelope.message_id, ReceiptStatus::Accepted, accepted).await;
+        if let Err(job) = self.jobs.push(Job { envelope, source, body_sha256, attempt }) {
+            self.guards.forget(&job.envelope, self.account.as_str());
+            self.reject_busy(&job.envelope, &job.body_sha256).await;
+        }
+    }
+
+    async fn check(&self, envelope: &Envelope, source: Source) -> Result<(), Refused> {
+        schema_version::check(&envelope.schema_version)
+            .map_err(|code| Refused::Code(code, "message schema_version is not supported"))?;
+        if let Some(auth) = &self.auth {
+            auth.verify(envelope, &self.registry)
+                .await
+                .map_err(|code| Refused::Code(code, "message signature verification failed"))?;
+        }
+        if !self.is_accepting() {
+            return Err(Refused::Code(ErrorCode::ShuttingDown, "agent is shutting down"));
+        }
+        let now = Instant::now();
+        if self.guards.circuit_open(now) {
+            return Err(Refused::Code(ErrorCode::ServiceDegraded, "circuit breaker open"));
+        }
+        check_time(envelope, source, self.clock.as_ref())
+            .map_err(|code| Refused::Code(code, time_detail(code)))?;
+        if source == Source::Inbox && !self.guards.within_rate(envelope) {
+            return Err(Refused::Code(ErrorCode::RateLimited, "sender rate exceeded"));
+        }
+        match self.guards.seen(envelope, self.account.as_str(), now) {
+            Seen::No => Ok(()),
+            // Older senders expect the original's answer; the network wants to know how its redelivery ended.
+            Seen::Message(outcome)
+                if source == Source::Redelivery
+                    || schema_version::is_at_least_1_2(&envelope.schema_version) =>
+            {
+                Err(Refused::Repeat(outcome))
+            }
+            Seen::Message(_) => {
+                Err(Refused::Code(ErrorCode::Duplicate, "message_id has already been processed"))
+            }
+            Seen::IdempotencyKey => {
+                Err(Refused::Code(ErrorCode::Duplicate, "idempotency_key has already been processed"))
+            }
+        }
+    }
+
+    async fn reject_busy(self: &Arc<Self>, envelope: &Envelope, body_sha256: &str) {
+        self.reject(envelope, body_sha256, ErrorCode::Busy, "agent backlog is full").await;
+    }
+
+    /// Refuses a message: a receipt, and an error reply if a reply is waited for.
+    pub(crate) async fn reject(
+        self: &Arc<Self>,
+        envelope: &Envelope,
+        body_sha256: &str,
+        code: ErrorCode,
+        detail: &str,
+    ) {
+        let counter = match code {
+            ErrorCode::RateLimited => Some(&self.metrics.rate_limited),
+            ErrorCode::Expired | ErrorCode::MissingTtl => Some(&self.metrics.expired),
+            ErrorCode::Duplicate => Some(&self.metrics.duplicates),
+            ErrorCode::Busy => Some(&self.metrics.busy),
+            _ => None,
+        };
+        if let Some(counter) = counter {
+            counter.up();
+        }
+        tracing::debug!(message_id = envelope.message_id, code = code.as_str(), detail, "message rejected");
+        self.receipt(envelope, body_sha256, ReceiptStatus::Rejected, Some((code, detail))).await;
+        self.reply_error(envelope, code, detail).await;
+    }
+
+    /// Tells the sender of something that isn't an envelope, if it says who it is.
+    async fn refuse_unread(self: &Arc<Self>, message: &Message, code: ErrorCode, detail: &str) {
+        let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(&message.payload) else { return };
+        let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+        let (Some(message_id), Some(from)) = (text("message_id"), text("from_account_id")) else { return };
+        let known = serde_json::json!({
+            "message_id": message_id, "from_account_id": from, "from_agent": text("from_agent"),
+            "trace_id": text("trace_id"), "thread_id": text("thread_id"), "to_agent": text("to_agent"),
+            "kind": text("kind"), "reply_to": message.reply.as_ref().map(ToString::to_string).or(text("reply_to")),
+        });
+        let Ok(envelope) = serde_json::from_value::<Envelope>(known) else { return };
+        self.reject(&envelope, &hex(&body_hash(&message.payload)), code, detail).await;
+    }
+
+    pub(crate) async fn receipt(
+        &self,
+        envelope: &Envelope,
+        body_sha256: &str,
+        status: ReceiptStatus,
+        reason: Option<(ErrorCode, &str)>,
+    ) {
+        let receipt = self.receipt_body(envelope, body_sha256, status.clone(), reason);
+        self.send_receipt(&envelope.message_id, status, receipt).await;
+    }
+
+    fn receipt_body(
+        &self,
+        envelope: &Envelope,
+        body_sha256: &str,
+        status: ReceiptStatus,
+        reason: Option<(ErrorCode, &str)>,
+    ) -> Option<(AccountId, bool, Vec<u8>)> {
+        let to = AccountId::new(envelope.from_account_id.clone()?).ok()?;
+        // What the network tries again anyway needs no confirmation, and a duplicate was answered before.
+        let keep = !envelope.message_id.is_empty()
+            && reason.is_none_or(|(code, _)| !is_transient(code.as_str()) && code != ErrorCode::Duplicate);
+        let receipt = Receipt {
+            message_id: envelope.message_id.clone(),
+            status,
+            event_at: self.clock.now().to_string(),
+            from_account_id: Some(self.account.to_string()),
+            from_session_tag: Some(self.session_tag()),
+            to_account_id: Some(to.to_string()),
+            trace_id: Some(envelope.trace_id.clone().unwrap_or_else(|| envelope.message_id.clone())),
+            thread_id: envelope.thread_id.clone(),
+            parent_message_id: envelope.parent_message_id.clone(),
+            code: reason.map(|(code, _)| code.as_str().to_owned()),
+            detail: reason.map(|(_, detail)| detail.to_owned()),
+            to_agent: Some(envelope.to_agent.clone()),
+            body_sha256: Some(body_sha256.to_owned()),
+            schema_version: Some(schema_version::CURRENT.to_owned()),
+        };
+        let body = serde_json::to_vec(&receipt).ok()?;
+        Some((to, keep, body))
+    }
+
+    async fn send_receipt(
+        &self,
+        message_id: &str,
+        status: ReceiptStatus,
+        receipt: Option<(AccountId, bool, Vec<u8>)>,
+    ) {
+        let Some((to, keep, body)) = receipt else { return };
+        let (subject, body) = (Subject::Receipts(to).to_string(), bytes::Bytes::from(body));
+        let now = Instant::now();
+        if keep {
+            self.receipts.keep(message_id, status, subject.clone(), body.clone(), now);
+        }
+        if let Err(error) = self.publish(subject, None, body, now + PUBLISH_WAIT).await {
+            tracing::debug!(%error, message_id, "receipt not sent");
+        }
+    }
+}
+
+/// Why a message doesn't get into the backlog.
+enum Refused {
+    Code(ErrorCode, &'static str),
+    /// It was here before; how that went is told again.
+    Repeat(Outcome),
+}
+
+fn time_detail(code: ErrorCode) -> &'static str {
+    if code == ErrorCode::SentAtInFuture {
+        "sent_at lies in the future; check the sender's clock"
+    } else {
+        "message ttl invalid or expired"
+    }
+}
+
+/// Which delivery attempt the message is, from 1.
+fn attempt(message: &Message) -> u32 {
+    let header = message.headers.as_ref().and_then(|headers| headers.get(ATTEMPT_HEADER));
+    header.and_then(|value| value.as_str().parse().ok()).filter(|n| *n > 0).unwrap_or(1)
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // A String refuses no write.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

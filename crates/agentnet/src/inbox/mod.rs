@@ -1,0 +1,28 @@
+//! Receiving: from a message on the wire to a handler's end, in the original's order, with its codes.
+
+mod admit;
+mod guards;
+mod incoming;
+mod queue;
+mod receipts;
+mod reply;
+mod worker;
+
+use std::{error::Error as StdError, future::Future, pin::Pin, sync::Arc};
+
+pub(crate) use admit::Source;
+pub(crate) use guards::{GuardSettings, Guards};
+pub use incoming::Incoming;
+pub(crate) use queue::{Job, JobQueue};
+pub(crate) use receipts::ReceiptBox;
+pub(crate) use worker::work;
+
+/// What a handler may fail with; `?` turns any error into it.
+pub type HandlerError = Box<dyn StdError + Send + Sync>;
+
+/// What a handler returns.
+pub type HandlerResult = Result<(), HandlerError>;
+
+/// A handler as the node keeps it.
+pub(crate) type Handler =
+    Arc<dyn Fn(Incoming) -> Pin<Box<dyn Future<Output = HandlerResult> + Send>> + Send + Sync>;

@@ -1,0 +1,180 @@
+//! Answers to requests.
+
+use std::sync::Arc;
+
+use agentnet_proto::{
+    AccountId, Envelope, ErrorCode, Payload, Subject, Token, envelope::kind, subject::is_safe_token,
+};
+use tokio::time::Instant;
+
+use crate::{
+    error::{Error, ErrorKind},
+    node::Inner,
+    outbox::{Outgoing, Room, Track},
+    send::{Composed, DeliveryHandle, Draft, GIVE_UP, Patience},
+};
+
+/// The last token of the subject where copies of replies to original SDKs go, so that history holds them.
+const HISTORY: &str = "history";
+
+/// Where a reply goes.
+#[derive(Debug, PartialEq, Eq)]
+struct ReplyRoute {
+    subject: String,
+    /// The stream doesn't hear `_INBOX.`: a copy goes where it does.
+    copy: Option<String>,
+}
+
+/// Only subjects of the requester's own are answered: a reply must not be a way to publish anywhere.
+fn reply_route(request: &Envelope) -> Result<ReplyRoute, Error> {
+    let Some(subject) = request.reply_to.as_deref() else {
+        return Err(Error::new(ErrorKind::InvalidArgument, "the message asks for no reply")
+            .message(&request.message_id));
+    };
+    let requester = request.from_account_id.as_deref().and_then(|id| AccountId::new(id).ok());
+    if let Some(rest) = subject.strip_prefix("_INBOX.")
+        && rest.split('.').all(is_safe_token)
+    {
+        let history = Token::new(HISTORY).ok();
+        let copy = requester.zip(history).map(|(id, token)| Subject::Replies(id, token).to_string());
+        return Ok(ReplyRoute { subject: subject.to_owned(), copy });
+    }
+    match subject.parse() {
+        Ok(Subject::Replies(id, _)) if Some(&id) == requester.as_ref() => {
+            Ok(ReplyRoute { subject: subject.to_owned(), copy: None })
+        }
+        _ => Err(Error::new(
+            ErrorKind::ReplySubjectForbidden,
+            "the request names a reply subject that isn't its sender's; it is not answered",
+        )
+        .message(&request.message_id)),
+    }
+}
+
+impl Inner {
+    /// Answers a request.
+    pub(crate) async fn reply(
+        self: &Arc<Self>,
+        request: &Envelope,
+        draft: Draft,
+    ) -> Result<DeliveryHandle, Error> {
+        self.check_open()?;
+        let route = reply_route(request)?;
+        let account = request.from_account_id.clone();
+        let to_agent = account.clone().unwrap_or_else(|| {
+            if request.from_agent.is_empty() { "unknown".to_owned() } else { request.from_agent.clone() }
+        });
+        let composed = self.compose_to(answering(draft, request), to_agent, account)?;
+        let room =
+            self.outbox.reserve(composed.body.len(), Instant::now() + composed.ttl.min(GIVE_UP)).await?;
+        self.publish_reply(route, composed, room).await
+    }
+
+    /// Tells a requester why there is no other answer. Best effort: the receipt says the same.
+    pub(crate) async fn reply_error(self: &Arc<Self>, request: &Envelope, code: ErrorCode, detail: &str) {
+        if request.reply_to.is_none() || request.is_reply() {
+            return;
+        }
+        let payload = serde_json::json!({
+            "error": code.as_str(), "detail": detail, "request_message_id": request.message_id,
+            "trace_id": request.trace_id.as_deref().unwrap_or(&request.message_id),
+        });
+        let draft = answering(Draft::new(kind::ERROR, Payload::from(payload)), request);
+        let sent = async {
+            let route = reply_route(request)?;
+            let composed =
+                self.compose_to(draft, request.from_agent.clone(), request.from_account_id.clone())?;
+            // The inbox must not wait for room.
+            let room = self
+                .outbox
+                .try_reserve(composed.body.len())
+                .map_err(|_| Error::new(ErrorKind::OutboxFull, "no room for an error reply"))?;
+            self.publish_reply(route, composed, room).await.map(drop)
+        };
+        if let Err(error) = sent.await {
+            self.metrics.dropped.up();
+            tracing::debug!(%error, request = request.message_id, "error reply not sent");
+        }
+    }
+
+    async fn publish_reply(
+        self: &Arc<Self>,
+        route: ReplyRoute,
+        composed: Composed,
+        room: Room,
+    ) -> Result<DeliveryHandle, Error> {
+        let Composed { message_id, thread_id, body, ttl } = composed;
+        let started = Instant::now();
+        let patience = Patience {
+            receipt_timeout: self.config.receipt_timeout,
+            retry_attempts: self.config.retry_attempts,
+            must_confirm: true,
+        };
+        let (expires, give_up) = (started + ttl, started + ttl.min(GIVE_UP));
+        let outgoing = Outgoing {
+            body: body.clone(),
+            pause: patience.receipt_timeout,
+            expires,
+            must_confirm: true,
+            content: None,
+            _room: room,
+        };
+        // Nobody sends receipts for replies: stored is as far as they get.
+        let track = Track::new(None, true, started);
+        let (track, _) = self.outbox.insert(&message_id, track, outgoing, started)?;
+        let node = Arc::clone(self);
+        let handle =
+            DeliveryHandle { node, track, message_id, thread_id, started, expires, give_up, patience };
+        if self.connection.is_connected() {
+            handle.track.attempted(started);
+        }
+        self.publish(route.subject, None, body.clone(), give_up).await?;
+        if let Some(copy) = route.copy {
+            self.publish(copy, None, body, give_up).await?;
+        }
+        Ok(handle)
+    }
+}
+
+/// A draft in its request's thread and trace.
+fn answering(mut draft: Draft, request: &Envelope) -> Draft {
+    let own = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    draft.thread_id = own(&request.thread_id_or_default());
+    draft.trace_id = request.trace_id.clone().or_else(|| own(&request.message_id));
+    draft.parent_message_id = own(&request.message_id);
+    draft
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(from: Option<&str>, reply_to: &str) -> Result<ReplyRoute, ErrorKind> {
+        let request = serde_json::json!({"message_id": "m", "from_account_id": from, "reply_to": reply_to});
+        reply_route(&serde_json::from_value(request).unwrap()).map_err(|e| e.kind())
+    }
+
+    #[test]
+    fn only_the_requesters_own_subjects_are_answered() {
+        let own = route(Some("acct_a"), "account.acct_a.replies.t1").unwrap();
+        assert_eq!(own, ReplyRoute { subject: "account.acct_a.replies.t1".into(), copy: None });
+        let inbox = route(Some("acct_a"), "_INBOX.abc.1").unwrap();
+        assert_eq!(inbox.copy.as_deref(), Some("account.acct_a.replies.history"));
+        assert_eq!(route(None, "_INBOX.abc").unwrap().copy, None);
+        for foreign in [
+            "account.acct_b.replies.t1",
+            "account.acct_a.inbox",
+            "account.acct_a.stored",
+            "registry.register",
+            "_INBOX.",
+            "_INBOX.*",
+            "_INBOX.a.>",
+            "_INBOX_a.b",
+            "$JS.API.STREAM.DELETE.AGENTNET",
+        ] {
+            assert_eq!(route(Some("acct_a"), foreign), Err(ErrorKind::ReplySubjectForbidden), "{foreign}");
+        }
+        assert_eq!(route(None, "account.acct_a.replies.t"), Err(ErrorKind::ReplySubjectForbidden));
+        assert_eq!(route(Some("acct_a"), ""), Err(ErrorKind::InvalidArgument));
+    }
+}

@@ -1,0 +1,84 @@
+//! The workers: a fixed number, each handling one message at a time.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use agentnet_proto::{ErrorCode, ReceiptStatus};
+use futures_util::FutureExt as _;
+use tokio::time::{Instant, timeout};
+
+use super::{Handler, Incoming, Job, guards::check_time};
+use crate::node::Inner;
+
+/// Handles messages until the task is cancelled.
+pub(crate) async fn work(node: Arc<Inner>, handler: Handler) {
+    loop {
+        let (job, inflight) = node.jobs.pop().await;
+        node.handle(job, &handler).await;
+        drop(inflight);
+    }
+}
+
+impl Inner {
+    async fn handle(self: &Arc<Self>, job: Job, handler: &Handler) {
+        let Job { envelope, source, body_sha256, attempt } = job;
+        let me = self.account.as_str();
+        if self.guards.circuit_open(Instant::now()) {
+            self.guards.forget(&envelope, me);
+            return self
+                .reject(&envelope, &body_sha256, ErrorCode::ServiceDegraded, "circuit breaker open")
+                .await;
+        }
+        if let Err(code) = check_time(&envelope, source, self.clock.as_ref()) {
+            self.guards.forget(&envelope, me);
+            return self.reject(&envelope, &body_sha256, code, "message ttl invalid or expired").await;
+        }
+        let envelope = Arc::new(envelope);
+        let incoming = Incoming { node: Arc::clone(self), envelope: Arc::clone(&envelope), source, attempt };
+        let started = Instant::now();
+        // The inner block: a handler may panic before it returns its future.
+        let run = AssertUnwindSafe(async { handler(incoming).await }).catch_unwind();
+        let ended = timeout(self.config.work_timeout, run).await;
+        self.metrics.handled(started.elapsed());
+        let (code, detail) = match ended {
+            Ok(Ok(Ok(()))) => {
+                self.metrics.processed.up();
+                let now = Instant::now();
+                self.guards.handled(true, now);
+                self.guards.processed(&envelope, now);
+                return self.receipt(&envelope, &body_sha256, ReceiptStatus::Processed, None).await;
+            }
+            Ok(Ok(Err(error))) => {
+                self.metrics.errors.up();
+                tracing::warn!(message_id = envelope.message_id, %error, "handler failed");
+                (ErrorCode::HandlerError, "handler raised an exception")
+            }
+            Ok(Err(panic)) => {
+                self.metrics.errors.up();
+                tracing::error!(
+                    message_id = envelope.message_id,
+                    panic = panic_text(&*panic),
+                    "handler panicked"
+                );
+                (ErrorCode::HandlerError, "handler raised an exception")
+            }
+            Err(_) => {
+                self.metrics.timeouts.up();
+                let seconds = self.config.work_timeout.as_secs_f64();
+                tracing::warn!(message_id = envelope.message_id, seconds, "handler timed out");
+                (ErrorCode::Timeout, "handler timed out")
+            }
+        };
+        self.guards.handled(false, Instant::now());
+        // A message whose handler failed may be tried again under the same id.
+        self.guards.forget(&envelope, me);
+        self.reject(&envelope, &body_sha256, code, detail).await;
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text")
+}

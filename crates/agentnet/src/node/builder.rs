@@ -1,0 +1,386 @@
+//! A node to be.
+
+use std::{
+    future::Future,
+    path::PathBuf,
+    sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
+    time::Duration,
+};
+
+use agentnet_proto::{Capability, SharedClock, SystemClock, SystemIds, ids::SharedIds};
+use serde_json::{Map, Value};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    AgentNode, Config, Inner, StopOnDrop,
+    config::MAX_ACCOUNTS,
+    session::{Session, register},
+    tasks::{self, Subscriptions},
+};
+use crate::{
+    auth::DevAuth,
+    connect::{Connection, NatsSettings, connect, default_nats_url},
+    error::{Error, ErrorKind},
+    inbox::{Guards, Handler, HandlerResult, Incoming, JobQueue, ReceiptBox},
+    metrics::Metrics,
+    outbox::{Outbox, OutboxPolicy},
+    registry::RegistryClient,
+    request::Requests,
+    send::MIN_RECEIPT_TIMEOUT,
+    ttl_map::TtlMap,
+};
+
+/// How long the server may take to confirm the node's subscriptions.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+enum Nats {
+    /// [`default_nats_url`].
+    Default,
+    Url(String),
+    Settings(NatsSettings),
+    Connected(Connection),
+}
+
+/// A node to be: every option has the original's default.
+///
+/// Without a handler the node only sends and asks: it doesn't subscribe to its inbox, and its messages wait for a
+/// session of the account that does.
+#[must_use = "nothing happens before `start`"]
+pub struct AgentNodeBuilder {
+    config: Config,
+    nats: Nats,
+    handler: Option<Handler>,
+    clock: SharedClock,
+    ids: Option<SharedIds>,
+}
+
+impl AgentNodeBuilder {
+    pub(super) fn new(agent_id: String) -> Self {
+        Self {
+            config: Config::new(agent_id, |name| std::env::var(name).ok()),
+            nats: Nats::Default,
+            handler: None,
+            clock: SystemClock::shared(),
+            ids: None,
+        }
+    }
+
+    /// Display name; the agent id unless set.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = name.into();
+        self
+    }
+
+    /// Wanted username; made from the agent id unless set.
+    pub fn username(mut self, username: impl Into<String>) -> Self {
+        self.config.username = Some(username.into());
+        self
+    }
+
+    /// The account to join, when the agent knows it.
+    pub fn account_id(mut self, account_id: impl Into<String>) -> Self {
+        self.config.account_id = Some(account_id.into());
+        self
+    }
+
+    /// Adds a capability: others find the agent by it, and with a handler it gets messages addressed to it.
+    pub fn capability(mut self, name: impl Into<String>) -> Self {
+        self.config.capabilities.push(name.into());
+        self
+    }
+
+    /// Sets all capabilities.
+    pub fn capabilities<I: IntoIterator<Item = S>, S: Into<String>>(mut self, names: I) -> Self {
+        self.config.capabilities = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// What the agent tells about itself.
+    pub fn metadata(mut self, metadata: Map<String, Value>) -> Self {
+        self.config.metadata = metadata;
+        self
+    }
+
+    /// Where NATS is; [`default_nats_url`] unless set.
+    pub fn nats_url(mut self, url: impl Into<String>) -> Self {
+        self.nats = Nats::Url(url.into());
+        self
+    }
+
+    /// Where NATS is, with every setting. The connection is named after the agent unless the settings name it.
+    pub fn nats(mut self, settings: NatsSettings) -> Self {
+        self.nats = Nats::Settings(settings);
+        self
+    }
+
+    /// A connection to share; closing the node leaves it open.
+    pub fn connection(mut self, connection: Connection) -> Self {
+        self.nats = Nats::Connected(connection);
+        self
+    }
+
+    /// What to do with messages. An error or a panic becomes the receipt `handler_error`; details stay in this
+    /// process's log.
+    ///
+    /// Handlers run up to [`max_concurrency`](Self::max_concurrency) at once, each at most
+    /// [`work_timeout`](Self::work_timeout), after which they are dropped where they wait.
+    pub fn on_message<F, Fut>(mut self, handler: F) -> Self
+    where
+        F: Fn(Incoming) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = HandlerResult> + Send + 'static,
+    {
+        self.handler = Some(Arc::new(move |message| Box::pin(handler(message))));
+        self
+    }
+
+    /// Handlers at once; 4.
+    pub fn max_concurrency(mut self, handlers: usize) -> Self {
+        self.config.max_concurrency = handlers.max(1);
+        self
+    }
+
+    /// Messages that wait for a handler before others are refused as `busy`; 100.
+    pub fn max_pending(mut self, messages: usize) -> Self {
+        self.config.max_pending = messages;
+        self
+    }
+
+    /// Longest time of one handler; 30 s.
+    pub fn work_timeout(mut self, timeout: Duration) -> Self {
+        self.config.work_timeout = timeout;
+        self
+    }
+
+    /// Largest encoded message, in and out; 256,000 bytes.
+    pub fn max_payload_bytes(mut self, bytes: usize) -> Self {
+        self.config.max_payload_bytes = bytes;
+        self
+    }
+
+    /// Messages taken from one account per second, and at once; 5 and 10.
+    pub fn rate_limit(mut self, per_second: f64, burst: u32) -> Self {
+        self.config.guards.rate = (per_second > 0.0 && per_second.is_finite()).then_some((per_second, burst));
+        self
+    }
+
+    /// Takes any number of messages from an account.
+    pub fn no_rate_limit(mut self) -> Self {
+        self.config.guards.rate = None;
+        self
+    }
+
+    /// How long message ids and idempotency keys are remembered; 600 s.
+    pub fn dedupe_ttl(mut self, ttl: Duration) -> Self {
+        self.config.guards.dedupe_ttl = ttl;
+        self
+    }
+
+    /// How many message ids, and idempotency keys, are remembered at most; 100,000. Beyond that the oldest go.
+    pub fn dedupe_max(mut self, entries: usize) -> Self {
+        self.config.guards.dedupe_max = entries;
+        self
+    }
+
+    /// So many failures in a row make the node refuse messages for so long; 5 and 15 s.
+    pub fn circuit_breaker(mut self, failures: u32, reset: Duration) -> Self {
+        (self.config.guards.breaker_failures, self.config.guards.breaker_reset) = (failures, reset);
+        self
+    }
+
+    /// How long closing waits for handlers; 20 s.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.config.drain_timeout = timeout;
+        self
+    }
+
+    /// How long closing waits for confirmations; 5 s.
+    pub fn flush_timeout(mut self, timeout: Duration) -> Self {
+        self.config.flush_timeout = timeout;
+        self
+    }
+
+    /// How long a receipt may take; 1.5 s, at least 0.2 s.
+    pub fn receipt_timeout(mut self, timeout: Duration) -> Self {
+        self.config.receipt_timeout = timeout.max(MIN_RECEIPT_TIMEOUT);
+        self
+    }
+
+    /// Further copies of an unconfirmed message before it is reported; 2.
+    pub fn retry_attempts(mut self, attempts: u32) -> Self {
+        self.config.retry_attempts = attempts;
+        self
+    }
+
+    /// How long a reply may take; 5 s.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.config.request_timeout = timeout;
+        self
+    }
+
+    /// Time to live of messages that name none; 30 s.
+    pub fn default_ttl(mut self, ttl: Duration) -> Self {
+        self.config.default_ttl = ttl;
+        self
+    }
+
+    /// How often to say hello, unless the registry names another interval; 12 s.
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.config.heartbeat = interval;
+        self
+    }
+
+    /// How long the account of a username is remembered; 60 s, 0 for not at all.
+    pub fn resolve_cache_ttl(mut self, ttl: Duration) -> Self {
+        self.config.resolve_cache_ttl = ttl;
+        self
+    }
+
+    /// How much may wait for confirmation, in messages and bytes; 1024 and 64 MiB.
+    pub fn outbox(mut self, messages: usize, bytes: usize) -> Self {
+        (self.config.outbox_max, self.config.outbox_bytes) = (messages, bytes);
+        self
+    }
+
+    /// What `send` does when the outbox is full; it waits.
+    pub fn outbox_policy(mut self, policy: OutboxPolicy) -> Self {
+        self.config.outbox_policy = policy;
+        self
+    }
+
+    /// Signs messages and verifies received ones (`dev-ed25519-v1`); as `DEV_AUTH` says unless set.
+    pub fn dev_auth(mut self, on: bool) -> Self {
+        self.config.dev_auth = on;
+        self
+    }
+
+    /// Where the signing key is kept; `DEV_AUTH_KEY_DIR`, else `.keys`.
+    pub fn key_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.config.key_dir = dir.into();
+        self
+    }
+
+    /// The clock that timestamps are made from and judged by; the machine's unless set.
+    pub fn clock(mut self, clock: SharedClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The generator of ids; random unless set.
+    pub fn ids(mut self, ids: SharedIds) -> Self {
+        self.ids = Some(ids);
+        self
+    }
+
+    /// Connects, registers, subscribes and says hello.
+    ///
+    /// # Errors
+    /// As [`connect`]; [`ErrorKind::RegistryUnavailable`] at once when no registry runs; what the registry refused;
+    /// [`ErrorKind::InvalidCapability`] for a capability that can't be addressed.
+    pub async fn start(self) -> Result<AgentNode, Error> {
+        let Self { config, nats, handler, clock, ids } = self;
+        if config.agent_id.trim().is_empty() {
+            return Err(Error::of(agentnet_proto::ErrorCode::AgentIdRequired, "an agent needs an agent_id"));
+        }
+        let capabilities =
+            config.capabilities.iter().map(|name| capability(name)).collect::<Result<Vec<_>, _>>()?;
+        let (connection, owns_connection) = match nats {
+            Nats::Connected(connection) => (connection, false),
+            other => (connect(&settings(other, &config.agent_id)?).await?, true),
+        };
+        let ids = ids.unwrap_or_else(|| Arc::new(SystemIds::new(Arc::clone(&clock))));
+        let parts = Parts { config, clock, ids, handler, capabilities, owns_connection };
+        let started = parts.start(connection.clone()).await;
+        if started.is_err() && owns_connection {
+            let _ = connection.close(Duration::from_secs(1)).await;
+        }
+        started
+    }
+
+    /// [`start`](Self::start), then serves until Ctrl-C or SIGTERM and closes in order.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start) and [`AgentNode::close`].
+    pub async fn start_forever(self) -> Result<(), Error> {
+        self.start().await?.serve_forever().await
+    }
+}
+
+fn capability(name: &str) -> Result<Capability, Error> {
+    match crate::target::Target::capability(name)? {
+        crate::target::Target::Capability(name) => Ok(name),
+        _ => Err(Error::new(ErrorKind::InvalidCapability, "not a capability")),
+    }
+}
+
+fn settings(nats: Nats, agent_id: &str) -> Result<NatsSettings, Error> {
+    let name = format!("agentnet-{agent_id}");
+    match nats {
+        Nats::Url(url) => Ok(NatsSettings::from_url(&url)?.named(name)),
+        Nats::Settings(settings) if settings.name != NatsSettings::DEFAULT_NAME => Ok(settings),
+        Nats::Settings(settings) => Ok(settings.named(name)),
+        Nats::Default | Nats::Connected(_) => Ok(NatsSettings::from_url(&default_nats_url())?.named(name)),
+    }
+}
+
+struct Parts {
+    config: Config,
+    clock: SharedClock,
+    ids: SharedIds,
+    handler: Option<Handler>,
+    capabilities: Vec<Capability>,
+    owns_connection: bool,
+}
+
+impl Parts {
+    async fn start(self, connection: Connection) -> Result<AgentNode, Error> {
+        let Self { config, clock, ids, handler, capabilities, owns_connection } = self;
+        let registry = RegistryClient::new(connection.client().clone());
+        let auth = if config.dev_auth {
+            let name = config.username.as_deref().unwrap_or(&config.agent_id);
+            Some(DevAuth::open(&config.key_dir, name)?)
+        } else {
+            None
+        };
+        let (account, answer) =
+            register(&config, &registry, auth.as_ref(), None, clock.as_ref(), ids.as_ref()).await?;
+        let wake = Arc::new(Notify::new());
+        let inner = Arc::new(Inner {
+            session: RwLock::new(Session::of(&answer, config.heartbeat)),
+            metrics: Metrics::new(config.metrics_window),
+            outbox: Outbox::new(
+                config.outbox_max,
+                config.outbox_bytes,
+                config.outbox_policy,
+                Arc::clone(&wake),
+            ),
+            receipts: ReceiptBox::new(config.receipts_max, config.guards.dedupe_ttl, Arc::clone(&wake)),
+            requests: Requests::new(config.requests_max),
+            guards: Guards::new(&config.guards),
+            jobs: JobQueue::new(config.max_pending),
+            accounts: Mutex::new(TtlMap::new(config.resolve_cache_ttl, MAX_ACCOUNTS)),
+            accepting: AtomicBool::new(true),
+            closed: AtomicBool::new(false),
+            cancel: CancellationToken::new(),
+            config,
+            connection,
+            registry,
+            account,
+            clock,
+            ids,
+            auth,
+            wake,
+            owns_connection,
+        });
+        inner.metrics.registrations.up();
+        let heard = handler.is_some().then_some(capabilities.as_slice());
+        let subscriptions = Subscriptions::open(&inner.connection, &inner.account, heard).await?;
+        // The first hello makes the network deliver what waits: the subscriptions must stand before.
+        inner.connection.round_trip(SUBSCRIBE_TIMEOUT).await?;
+        let stop = Arc::new(StopOnDrop(Arc::clone(&inner)));
+        let tasks = tasks::spawn(&inner, subscriptions, handler.as_ref());
+        inner.hello().await?;
+        tracing::debug!(account = %inner.account, session = answer.session_tag, "registered");
+        Ok(AgentNode { inner, tasks: Arc::new(Mutex::new(tasks)), _stop: stop })
+    }
+}

@@ -1,0 +1,106 @@
+//! The end of a node, in order.
+
+use std::{
+    sync::{PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use agentnet_proto::ErrorCode;
+use tokio::time::{Instant, timeout_at};
+
+use super::AgentNode;
+use crate::error::{Error, ErrorKind};
+
+/// How long what arrived before the subscriptions ended may take to be answered.
+const INTAKE_END: Duration = Duration::from_secs(1);
+/// How long the last bytes may take to be written.
+const FLUSH: Duration = Duration::from_secs(2);
+
+impl AgentNode {
+    /// Ends the session in order: takes no more messages (other sessions of the account get them), lets handlers
+    /// finish within the drain timeout (20 s), waits until messages and receipts are confirmed (5 s), says goodbye,
+    /// and closes the connection. Messages that wait without a handler are handed back as `shutting_down`.
+    ///
+    /// Every wait has its limit, so this ends also without a connection. A second call returns at once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unconfirmed`] when messages weren't confirmed; the node is closed all the same.
+    pub async fn close(&self) -> Result<(), Error> {
+        let inner = &self.inner;
+        if !inner.accepting.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.stop_intake.cancel();
+        let start = Instant::now();
+        if let Some(intake) = tasks.intake {
+            let _ = timeout_at(start + INTAKE_END, intake).await;
+        }
+        let left = inner.jobs.drained(start + inner.config.drain_timeout).await;
+        if left > 0 {
+            tracing::warn!(left, "closing before all handlers finished");
+        }
+        for worker in &tasks.workers {
+            worker.abort();
+        }
+        for job in inner.jobs.take_all() {
+            inner.guards.forget(&job.envelope, inner.account.as_str());
+            let code = ErrorCode::ShuttingDown;
+            inner.reject(&job.envelope, &job.body_sha256, code, "agent is shutting down").await;
+        }
+        let deadline = Instant::now() + inner.config.flush_timeout;
+        let unconfirmed = inner.outbox.drain(deadline).await;
+        let receipts = inner.receipts.drain(deadline).await;
+        if receipts > 0 {
+            tracing::warn!(
+                receipts,
+                "closing before all receipts were confirmed; their messages may come again"
+            );
+        }
+        if let Err(error) = inner.goodbye().await {
+            tracing::debug!(%error, "goodbye not sent");
+        }
+        if let Err(error) = inner.connection.flush(FLUSH).await {
+            tracing::debug!(%error, "closing without a connection");
+        }
+        inner.stop();
+        if inner.owns_connection {
+            let _ = inner.connection.close(FLUSH).await;
+        }
+        if unconfirmed == 0 {
+            return Ok(());
+        }
+        let detail = format!(
+            "closed while the network hadn't confirmed {unconfirmed} messages; they may still arrive. Check the persister"
+        );
+        Err(Error::new(ErrorKind::Unconfirmed, detail))
+    }
+
+    /// Serves until Ctrl-C or SIGTERM, then closes in order.
+    ///
+    /// # Errors
+    /// As [`close`](Self::close).
+    pub async fn serve_forever(&self) -> Result<(), Error> {
+        shutdown_signal().await?;
+        tracing::info!(agent = self.agent_id(), "stopping");
+        self.close().await
+    }
+}
+
+/// Completes at Ctrl-C or SIGTERM.
+async fn shutdown_signal() -> Result<(), Error> {
+    let failed = |e: std::io::Error| {
+        Error::new(ErrorKind::InvalidArgument, "signals can't be listened for on this system").source_of(e)
+    };
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        tokio::select! {
+            result = tokio::signal::ctrl_c() => result.map_err(failed),
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await.map_err(failed)
+}

@@ -1,0 +1,124 @@
+//! A node's settings: the original's defaults, and what its environment variables change.
+
+use std::{path::PathBuf, time::Duration};
+
+use agentnet_proto::envelope::{DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_TTL_MS};
+use serde_json::{Map, Value};
+
+use crate::{auth::DEFAULT_KEY_DIR, inbox::GuardSettings, outbox::OutboxPolicy};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) agent_id: String,
+    pub(crate) name: String,
+    pub(crate) username: Option<String>,
+    pub(crate) account_id: Option<String>,
+    pub(crate) capabilities: Vec<String>,
+    pub(crate) metadata: Map<String, Value>,
+    pub(crate) max_concurrency: usize,
+    pub(crate) max_pending: usize,
+    pub(crate) work_timeout: Duration,
+    pub(crate) max_payload_bytes: usize,
+    pub(crate) guards: GuardSettings,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) flush_timeout: Duration,
+    pub(crate) receipt_timeout: Duration,
+    pub(crate) retry_attempts: u32,
+    pub(crate) request_timeout: Duration,
+    pub(crate) default_ttl: Duration,
+    pub(crate) heartbeat: Duration,
+    pub(crate) resolve_cache_ttl: Duration,
+    pub(crate) outbox_max: usize,
+    pub(crate) outbox_bytes: usize,
+    pub(crate) outbox_policy: OutboxPolicy,
+    pub(crate) receipts_max: usize,
+    pub(crate) requests_max: usize,
+    pub(crate) metrics_window: usize,
+    pub(crate) dev_auth: bool,
+    pub(crate) key_dir: PathBuf,
+}
+
+/// Usernames remembered.
+pub(crate) const MAX_ACCOUNTS: usize = 10_000;
+
+impl Config {
+    pub(crate) fn new(agent_id: String, get: impl Fn(&str) -> Option<String>) -> Self {
+        let dev_auth = get("DEV_AUTH").is_some_and(|v| {
+            matches!(v.trim().to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "y" | "on")
+        });
+        let key_dir = get("DEV_AUTH_KEY_DIR").filter(|v| !v.trim().is_empty());
+        let number = |name: &str| get(name).and_then(|v| v.trim().parse::<f64>().ok()).filter(|n| *n >= 0.0);
+        let resolve_cache_ttl = number("ACCOUNT_RESOLVE_CACHE_TTL_SECONDS")
+            .and_then(|s| Duration::try_from_secs_f64(s).ok())
+            .unwrap_or(Duration::from_secs(60));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "`as` saturates; clamped"
+        )]
+        let metrics_window =
+            number("AGENT_METRICS_WINDOW_SIZE").map_or(1024, |n| (n as usize).clamp(1, 1_000_000));
+        Self {
+            name: agent_id.clone(),
+            agent_id,
+            username: None,
+            account_id: None,
+            capabilities: Vec::new(),
+            metadata: Map::new(),
+            max_concurrency: 4,
+            max_pending: 100,
+            work_timeout: Duration::from_secs(30),
+            max_payload_bytes: DEFAULT_MAX_PAYLOAD_BYTES,
+            guards: GuardSettings {
+                rate: Some((5.0, 10)),
+                dedupe_ttl: Duration::from_secs(600),
+                dedupe_max: 100_000,
+                breaker_failures: 5,
+                breaker_reset: Duration::from_secs(15),
+            },
+            drain_timeout: Duration::from_secs(20),
+            flush_timeout: Duration::from_secs(5),
+            receipt_timeout: Duration::from_millis(1500),
+            retry_attempts: 2,
+            request_timeout: Duration::from_secs(5),
+            default_ttl: Duration::from_millis(DEFAULT_TTL_MS.unsigned_abs()),
+            heartbeat: Duration::from_secs(12),
+            resolve_cache_ttl,
+            outbox_max: 1024,
+            outbox_bytes: 64 * 1024 * 1024,
+            outbox_policy: OutboxPolicy::Wait,
+            receipts_max: 8192,
+            requests_max: 4096,
+            metrics_window,
+            dev_auth,
+            key_dir: key_dir.map_or_else(|| PathBuf::from(DEFAULT_KEY_DIR), PathBuf::from),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_originals_defaults_and_variables() {
+        let plain = Config::new("a".into(), |_| None);
+        assert!(!plain.dev_auth);
+        assert_eq!((plain.max_concurrency, plain.max_pending, plain.max_payload_bytes), (4, 100, 256_000));
+        assert_eq!((plain.resolve_cache_ttl, plain.metrics_window), (Duration::from_secs(60), 1024));
+        let set = Config::new("a".into(), |name| {
+            Some(
+                match name {
+                    "DEV_AUTH" => "Yes",
+                    "ACCOUNT_RESOLVE_CACHE_TTL_SECONDS" => "0.5",
+                    "AGENT_METRICS_WINDOW_SIZE" => "16",
+                    _ => "",
+                }
+                .to_owned(),
+            )
+        });
+        assert!(set.dev_auth);
+        assert_eq!(set.key_dir, PathBuf::from(".keys"));
+        assert_eq!((set.resolve_cache_ttl, set.metrics_window), (Duration::from_millis(500), 16));
+    }
+}

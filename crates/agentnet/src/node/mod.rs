@@ -1,0 +1,232 @@
+//! The node: one agent's session on the network.
+
+mod builder;
+mod close;
+mod config;
+mod maintain;
+mod session;
+mod snapshot;
+mod tasks;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use agentnet_proto::{AccountId, SharedClock, ids::SharedIds};
+use serde::Serialize;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+pub use builder::AgentNodeBuilder;
+pub(crate) use config::Config;
+use session::Session;
+
+use crate::{
+    auth::DevAuth,
+    connect::Connection,
+    error::Error,
+    inbox::{Guards, Incoming, JobQueue, ReceiptBox},
+    metrics::{Metrics, MetricsSnapshot},
+    outbox::Outbox,
+    registry::RegistryClient,
+    request::{RequestMessage, Requests},
+    send::{DeliveryHandle, SendMessage, payload_of},
+    target::{IntoTarget, Target},
+    ttl_map::TtlMap,
+};
+
+/// What the tasks, handles and messages of a node share.
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) connection: Connection,
+    pub(crate) registry: RegistryClient,
+    pub(crate) account: AccountId,
+    session: RwLock<Session>,
+    pub(crate) clock: SharedClock,
+    pub(crate) ids: SharedIds,
+    pub(crate) auth: Option<DevAuth>,
+    pub(crate) metrics: Metrics,
+    pub(crate) outbox: Outbox,
+    pub(crate) receipts: ReceiptBox,
+    pub(crate) requests: Requests,
+    pub(crate) guards: Guards,
+    pub(crate) jobs: JobQueue,
+    pub(crate) accounts: Mutex<TtlMap<AccountId>>,
+    accepting: AtomicBool,
+    closed: AtomicBool,
+    /// Wakes the maintenance task.
+    wake: Arc<Notify>,
+    cancel: CancellationToken,
+    owns_connection: bool,
+}
+
+impl Inner {
+    pub(crate) fn session_tag(&self) -> String {
+        self.session.read().unwrap_or_else(PoisonError::into_inner).tag.clone()
+    }
+
+    pub(crate) fn is_accepting(&self) -> bool {
+        self.accepting.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        if self.is_closed() { Err(Error::closed()) } else { Ok(()) }
+    }
+
+    /// Ends every task and wait of the node, without a word to the network.
+    fn stop(&self) {
+        self.accepting.store(false, Ordering::Release);
+        if !self.closed.swap(true, Ordering::AcqRel) {
+            self.outbox.close();
+        }
+        self.cancel.cancel();
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+/// Stops the tasks when the last clone of the node goes without `close`.
+struct StopOnDrop(Arc<Inner>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// An agent on the network. Cheap to clone; all clones are one session.
+///
+/// Made by [`AgentNode::builder`]. Dropping the last clone stops it at once; [`close`](Self::close) ends it in order.
+#[derive(Clone)]
+pub struct AgentNode {
+    pub(crate) inner: Arc<Inner>,
+    tasks: Arc<Mutex<tasks::Tasks>>,
+    _stop: Arc<StopOnDrop>,
+}
+
+impl AgentNode {
+    /// A node to be: set options, then [`start`](AgentNodeBuilder::start).
+    pub fn builder(agent_id: impl Into<String>) -> AgentNodeBuilder {
+        AgentNodeBuilder::new(agent_id.into())
+    }
+
+    /// The role label.
+    pub fn agent_id(&self) -> &str {
+        &self.inner.config.agent_id
+    }
+
+    /// The account: what others address.
+    pub fn account_id(&self) -> &str {
+        self.inner.account.as_str()
+    }
+
+    /// The account's username.
+    pub fn username(&self) -> String {
+        self.inner.session.read().unwrap_or_else(PoisonError::into_inner).username.clone()
+    }
+
+    /// This session.
+    pub fn session_tag(&self) -> String {
+        self.inner.session_tag()
+    }
+
+    /// The registry, with this node's connection.
+    pub fn registry(&self) -> &RegistryClient {
+        &self.inner.registry
+    }
+
+    /// The connection to NATS.
+    pub fn connection(&self) -> &Connection {
+        &self.inner.connection
+    }
+
+    /// Sends a message to an account, a username, a capability or a thread; see [`Target::parse`] for the forms.
+    pub fn send<T: Serialize>(&self, target: impl IntoTarget, payload: T) -> SendMessage<'_> {
+        SendMessage::new(self, target, payload_of(&payload))
+    }
+
+    /// Sends a message to an account by its id.
+    pub fn send_to_account<T: Serialize>(&self, account_id: &str, payload: T) -> SendMessage<'_> {
+        SendMessage::new(self, Target::account(account_id), payload_of(&payload))
+    }
+
+    /// Sends a message to the account of a username.
+    pub fn send_to_username<T: Serialize>(&self, username: &str, payload: T) -> SendMessage<'_> {
+        SendMessage::new(self, Target::username(username), payload_of(&payload))
+    }
+
+    /// Sends a message to any one agent with a capability.
+    pub fn send_to_capability<T: Serialize>(&self, capability: &str, payload: T) -> SendMessage<'_> {
+        SendMessage::new(self, Target::capability(capability), payload_of(&payload))
+    }
+
+    /// Asks an account, a username or a capability, and waits for the reply.
+    pub fn request<T: Serialize>(&self, target: impl IntoTarget, payload: T) -> RequestMessage<'_> {
+        RequestMessage::new(self, target, payload_of(&payload))
+    }
+
+    /// Asks an account by its id.
+    pub fn request_account<T: Serialize>(&self, account_id: &str, payload: T) -> RequestMessage<'_> {
+        RequestMessage::new(self, Target::account(account_id), payload_of(&payload))
+    }
+
+    /// Asks the account of a username.
+    pub fn request_username<T: Serialize>(&self, username: &str, payload: T) -> RequestMessage<'_> {
+        RequestMessage::new(self, Target::username(username), payload_of(&payload))
+    }
+
+    /// Asks any one agent with a capability.
+    pub fn request_capability<T: Serialize>(&self, capability: &str, payload: T) -> RequestMessage<'_> {
+        RequestMessage::new(self, Target::capability(capability), payload_of(&payload))
+    }
+
+    /// Answers a request; the same as [`Incoming::reply`].
+    ///
+    /// # Errors
+    /// As [`Incoming::reply`].
+    pub async fn reply<T: Serialize>(&self, request: &Incoming, payload: T) -> Result<DeliveryHandle, Error> {
+        request.reply(payload).await
+    }
+
+    /// The account of a username, from the cache or the registry.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound), and as [`RegistryClient::call`].
+    pub async fn resolve_username(&self, username: &str) -> Result<AccountId, Error> {
+        match Target::username(username)? {
+            Target::Username(name) => self.inner.resolve_username(&name).await,
+            _ => Err(Error::new(crate::ErrorKind::InvalidTarget, "not a username")),
+        }
+    }
+
+    /// What the node counted so far.
+    pub fn metrics_snapshot(&self) -> MetricsSnapshot {
+        snapshot::take(&self.inner)
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.inner.is_closed()
+    }
+}
+
+impl fmt::Debug for AgentNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentNode")
+            .field("agent_id", &self.agent_id())
+            .field("account_id", &self.account_id())
+            .finish_non_exhaustive()
+    }
+}

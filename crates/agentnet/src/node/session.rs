@@ -1,0 +1,152 @@
+//! Presence: register, hello, goodbye.
+
+use std::{sync::PoisonError, time::Duration};
+
+use agentnet_proto::{
+    AccountId, Clock, IdGen, Subject,
+    rpc::{AgentInfo, Goodbye, ListRequest, RegisterRequest, RegisterResponse, RpcMethod},
+    schema_version,
+};
+use tokio::time::Instant;
+
+use super::{Config, Inner};
+use crate::{
+    auth::DevAuth,
+    error::{Error, ErrorKind},
+    registry::RegistryClient,
+};
+
+/// What the registry gave us.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    pub(super) tag: String,
+    pub(super) username: String,
+    pub(super) heartbeat: Duration,
+}
+
+/// Shortest heartbeat, as in the original.
+const MIN_HEARTBEAT: Duration = Duration::from_secs(1);
+/// Longest heartbeat taken from a registry: a wrong answer must not silence the node.
+const MAX_HEARTBEAT: Duration = Duration::from_secs(3600);
+
+impl Session {
+    pub(super) fn of(answer: &RegisterResponse, fallback: Duration) -> Self {
+        let heartbeat = Duration::try_from_secs_f64(answer.heartbeat_interval)
+            .ok()
+            .filter(|d| !d.is_zero())
+            .unwrap_or(fallback)
+            .clamp(MIN_HEARTBEAT, MAX_HEARTBEAT);
+        Self { tag: answer.session_tag.clone(), username: answer.username.clone(), heartbeat }
+    }
+}
+
+/// Registers; `account` is the account of an earlier registration, to stay the same agent.
+pub(super) async fn register(
+    config: &Config,
+    registry: &RegistryClient,
+    auth: Option<&DevAuth>,
+    account: Option<&AccountId>,
+    clock: &dyn Clock,
+    ids: &dyn IdGen,
+) -> Result<(AccountId, RegisterResponse), Error> {
+    let account_id = account.map(ToString::to_string).or_else(|| config.account_id.clone());
+    let request = RegisterRequest {
+        agent_id: config.agent_id.clone(),
+        name: config.name.clone(),
+        username: config.username.clone(),
+        account_id: account_id.clone(),
+        capabilities: config.capabilities.clone(),
+        metadata: config.metadata.clone(),
+        auth: auth.map(|auth| {
+            let username = config.username.as_deref();
+            auth.register(&config.agent_id, &config.name, username, account_id.as_deref(), clock, ids)
+        }),
+        schema_version: Some(schema_version::CURRENT.to_owned()),
+    };
+    let answer = registry.register(&request).await?;
+    let account = AccountId::new(answer.account_id.clone())
+        .map_err(|code| Error::of(code, "the registry gave an account id that can't be addressed"))?;
+    Ok((account, answer))
+}
+
+impl Inner {
+    pub(super) fn heartbeat(&self) -> Duration {
+        self.session.read().unwrap_or_else(PoisonError::into_inner).heartbeat
+    }
+
+    /// Says that the session is here.
+    pub(super) async fn hello(&self) -> Result<(), Error> {
+        let session = self.session.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let info = AgentInfo {
+            agent_id: self.config.agent_id.clone(),
+            name: self.config.name.clone(),
+            capabilities: self.config.capabilities.clone(),
+            metadata: self.config.metadata.clone(),
+            account_id: Some(self.account.to_string()),
+            username: Some(session.username),
+            session_tag: Some(session.tag),
+            last_seen: Some(self.clock.now().to_string()),
+            schema_version: Some(schema_version::CURRENT.to_owned()),
+        };
+        self.presence(RpcMethod::Hello, serde_json::to_vec(&info)).await
+    }
+
+    pub(super) async fn goodbye(&self) -> Result<(), Error> {
+        let goodbye = Goodbye {
+            agent_id: self.config.agent_id.clone(),
+            session_tag: self.session_tag(),
+            seen_at: self.clock.now().to_string(),
+        };
+        self.presence(RpcMethod::Goodbye, serde_json::to_vec(&goodbye)).await
+    }
+
+    async fn presence(&self, method: RpcMethod, body: serde_json::Result<Vec<u8>>) -> Result<(), Error> {
+        let body = body.map_err(|e| {
+            Error::new(ErrorKind::InvalidArgument, "the agent's metadata can't be written as JSON")
+                .source_of(e)
+        })?;
+        let deadline = Instant::now() + Duration::from_secs(1);
+        self.publish(Subject::Registry(method).to_string(), None, body.into(), deadline).await
+    }
+
+    /// Registers again if the registry doesn't know the session any more; whether that is settled.
+    pub(super) async fn reregister_if_lost(&self) -> bool {
+        let mine = self.session_tag();
+        let request = ListRequest {
+            account_id: Some(self.account.to_string()),
+            limit: Some(1000),
+            ..Default::default()
+        };
+        match self.registry.list(&request).await {
+            Ok(answer) if answer.agents.iter().any(|a| a.session_tag.as_deref() == Some(&mine)) => {
+                return true;
+            }
+            // There may be more sessions than one page: not finding ours says nothing then.
+            Ok(answer) if answer.next_cursor.is_some() => return true,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(%error, "whether the session is still known couldn't be found out");
+                return false;
+            }
+        }
+        let (clock, ids) = (self.clock.as_ref(), self.ids.as_ref());
+        let auth = self.auth.as_ref();
+        match register(&self.config, &self.registry, auth, Some(&self.account), clock, ids).await {
+            Ok((account, answer)) if account == self.account => {
+                tracing::info!(account = %self.account, session = answer.session_tag, "registered again");
+                self.metrics.registrations.up();
+                let session = Session::of(&answer, self.config.heartbeat);
+                *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
+                self.hello().await.is_ok()
+            }
+            Ok((account, _)) => {
+                tracing::error!(%account, mine = %self.account, "the registry gave another account; start the agent anew");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not register again; trying on");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The node's tasks: a fixed number, whatever the load.
+
+use std::sync::Arc;
+
+use agentnet_proto::{Capability, Receipt, StoredNotice, Subject};
+use async_nats::Subscriber;
+use futures_util::{StreamExt as _, stream::SelectAll};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Inner, maintain};
+use crate::{
+    connect::Connection,
+    error::Error,
+    inbox::{Handler, Source, work},
+};
+
+/// Handles of the tasks, by what they do.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    /// Reads the inbox; ends by itself once `stop_intake` is cancelled and what had arrived is answered.
+    pub(super) intake: Option<JoinHandle<()>>,
+    pub(super) stop_intake: CancellationToken,
+    pub(super) workers: Vec<JoinHandle<()>>,
+}
+
+/// The subscriptions of a node. Made before its first hello, so that nothing is delivered to nobody.
+pub(super) struct Subscriptions {
+    receipts: Subscriber,
+    stored: Subscriber,
+    replies: Subscriber,
+    intake: Option<Intake>,
+}
+
+struct Intake {
+    inbox: Subscriber,
+    redelivery: Subscriber,
+    capabilities: Vec<Subscriber>,
+}
+
+async fn subscribe(connection: &Connection, subject: &Subject) -> Result<Subscriber, Error> {
+    let client = connection.client();
+    let subscribed = match subject.queue_group() {
+        Some(group) => client.queue_subscribe(subject.to_string(), group).await,
+        None => client.subscribe(subject.to_string()).await,
+    };
+    subscribed.map_err(|e| connection.unavailable().source_of(e))
+}
+
+impl Subscriptions {
+    /// Subscribes to what concerns the account as a sender, and with a handler as a recipient.
+    pub(super) async fn open(
+        connection: &Connection,
+        account: &agentnet_proto::AccountId,
+        capabilities: Option<&[Capability]>,
+    ) -> Result<Self, Error> {
+        let id = || account.clone();
+        let replies = connection
+            .client()
+            .subscribe(Subject::all_replies(account))
+            .await
+            .map_err(|e| connection.unavailable().source_of(e))?;
+        let intake = match capabilities {
+            None => None,
+            Some(names) => {
+                let mut capabilities = Vec::with_capacity(names.len());
+                for name in names {
+                    capabilities.push(subscribe(connection, &Subject::Capability(name.clone())).await?);
+                }
+                Some(Intake {
+                    inbox: subscribe(connection, &Subject::Inbox(id())).await?,
+                    redelivery: subscribe(connection, &Subject::Redelivery(id())).await?,
+                    capabilities,
+                })
+            }
+        };
+        Ok(Self {
+            receipts: subscribe(connection, &Subject::Receipts(id())).await?,
+            stored: subscribe(connection, &Subject::Stored(id())).await?,
+            replies,
+            intake,
+        })
+    }
+}
+
+/// Starts everything.
+pub(super) fn spawn(inner: &Arc<Inner>, subscriptions: Subscriptions, handler: Option<&Handler>) -> Tasks {
+    let Subscriptions { receipts, stored, replies, intake } = subscriptions;
+    run(inner, receipts, |inner, message| match serde_json::from_slice::<Receipt>(&message.payload) {
+        Ok(receipt) => {
+            inner.outbox.receipt(&receipt);
+        }
+        Err(error) => tracing::debug!(%error, "receipt ignored: can't be read"),
+    });
+    run(inner, stored, |inner, message| match serde_json::from_slice::<StoredNotice>(&message.payload) {
+        Ok(notice) => {
+            inner.outbox.stored(notice.message_ids.iter().map(String::as_str));
+            inner.receipts.confirmed(&notice.receipts);
+            for failed in &notice.failed {
+                inner.outbox.failed(failed);
+            }
+        }
+        Err(error) => tracing::warn!(%error, "confirmation ignored: can't be read"),
+    });
+    run(inner, replies, |inner, message| inner.take_reply(message));
+    let maintenance = maintain::run(Arc::clone(inner));
+    spawn_until(&inner.cancel, maintenance);
+    let mut tasks = Tasks::default();
+    if let (Some(intake), Some(handler)) = (intake, handler) {
+        tasks.intake =
+            Some(spawn_until(&inner.cancel, read(Arc::clone(inner), intake, tasks.stop_intake.clone())));
+        let workers = inner.config.max_concurrency.max(1);
+        tasks.workers = (0..workers)
+            .map(|_| spawn_until(&inner.cancel, work(Arc::clone(inner), Arc::clone(handler))))
+            .collect();
+    }
+    tasks
+}
+
+fn spawn_until(
+    cancel: &CancellationToken,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    let cancel = cancel.clone();
+    tokio::spawn(async move {
+        cancel.run_until_cancelled(task).await;
+    })
+}
+
+/// Reads a subscription whose messages are taken in without waiting.
+fn run(
+    inner: &Arc<Inner>,
+    mut subscription: Subscriber,
+    take: impl Fn(&Arc<Inner>, &async_nats::Message) + Send + 'static,
+) {
+    let node = Arc::clone(inner);
+    spawn_until(&inner.cancel, async move {
+        while let Some(message) = subscription.next().await {
+            take(&node, &message);
+        }
+    });
+}
+
+/// Reads everything that is for the handler, one message at a time: what comes in twice at once, live and delivered
+/// again, is still seen once.
+async fn read(inner: Arc<Inner>, intake: Intake, stop: CancellationToken) {
+    let Intake { mut inbox, mut redelivery, capabilities } = intake;
+    let mut capabilities: SelectAll<Subscriber> = capabilities.into_iter().collect();
+    loop {
+        let (message, source) = tokio::select! {
+            () = stop.cancelled() => break,
+            Some(message) = inbox.next() => (message, Source::Inbox),
+            Some(message) = redelivery.next() => (message, Source::Redelivery),
+            Some(message) = capabilities.next() => (message, Source::Inbox),
+            else => return,
+        };
+        inner.admit(message, source).await;
+    }
+    // Other sessions of the queue groups get what comes from now on; what is here already is answered.
+    let _ = inbox.drain().await;
+    let _ = redelivery.drain().await;
+    for capability in capabilities.iter_mut() {
+        let _ = capability.drain().await;
+    }
+    let mut rest = futures_util::stream::select_all([
+        inbox.map(|m| (m, Source::Inbox)).boxed(),
+        redelivery.map(|m| (m, Source::Redelivery)).boxed(),
+        capabilities.map(|m| (m, Source::Inbox)).boxed(),
+    ]);
+    while let Some((message, source)) = rest.next().await {
+        inner.admit(message, source).await;
+    }
+}

@@ -1,0 +1,260 @@
+//! What is known about one message on its way.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use agentnet_proto::{ErrorCode, Receipt, ReceiptStatus};
+use tokio::{sync::Notify, time::Instant};
+
+use crate::send::{Refusal, Stage};
+
+/// Codes after which the network tries again by itself.
+pub(crate) fn is_transient(code: &str) -> bool {
+    matches!(
+        ErrorCode::parse(code),
+        Some(ErrorCode::Busy | ErrorCode::RateLimited | ErrorCode::ServiceDegraded | ErrorCode::ShuttingDown)
+    )
+}
+
+/// How far a message got. Only ever moves forward.
+#[derive(Debug, Clone)]
+pub(crate) struct Progress {
+    pub(crate) stored: bool,
+    pub(crate) accepted: bool,
+    pub(crate) processed: bool,
+    /// What a recipient answered last instead of accepting or processing it.
+    pub(crate) refusal: Option<Refusal>,
+    /// What the network answered instead of storing or delivering it: final.
+    pub(crate) failed: Option<Refusal>,
+    /// The outbox gave it up: its time to live passed without a confirmation.
+    pub(crate) given_up: bool,
+    /// How often it was published over a standing connection.
+    pub(crate) attempts: u32,
+    pub(crate) last_attempt: Instant,
+}
+
+/// What a caller waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// Stored, and accepted unless the recipient is absent.
+    Delivered,
+    /// At least this stage, however long it takes.
+    Stage(Stage),
+}
+
+/// What the progress means for a goal.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Verdict {
+    /// Reached.
+    Reached,
+    /// Stored; whether that is enough is a question of time.
+    Stored,
+    /// Nothing decisive yet.
+    Waiting,
+    /// It won't be reached.
+    Refused(Refusal),
+}
+
+impl Progress {
+    fn new(now: Instant) -> Self {
+        Self {
+            stored: false,
+            accepted: false,
+            processed: false,
+            refusal: None,
+            failed: None,
+            given_up: false,
+            attempts: 0,
+            last_attempt: now,
+        }
+    }
+
+    pub(crate) fn stage(&self) -> Option<Stage> {
+        match self {
+            Self { processed: true, .. } => Some(Stage::Processed),
+            Self { accepted: true, .. } => Some(Stage::Accepted),
+            Self { stored: true, .. } => Some(Stage::Stored),
+            _ => None,
+        }
+    }
+
+    /// A permanent refusal ends every wait, except that once a recipient has accepted, only those who wait for the
+    /// handler hear that it failed: whether the failure or the confirmation comes first must not decide.
+    pub(crate) fn verdict(&self, goal: Goal) -> Verdict {
+        if let Some(failed) = &self.failed
+            && !(self.stored && goal == Goal::Stage(Stage::Stored))
+        {
+            return Verdict::Refused(failed.clone());
+        }
+        let reached = match goal {
+            Goal::Delivered => self.stored && self.accepted,
+            Goal::Stage(Stage::Stored) => self.stored,
+            Goal::Stage(Stage::Accepted) => self.accepted,
+            Goal::Stage(Stage::Processed) => self.processed,
+        };
+        if reached {
+            return Verdict::Reached;
+        }
+        if let Some(refusal) = &self.refusal
+            && !is_transient(&refusal.code)
+            && (!self.accepted || goal == Goal::Stage(Stage::Processed))
+        {
+            return Verdict::Refused(refusal.clone());
+        }
+        if self.stored { Verdict::Stored } else { Verdict::Waiting }
+    }
+
+    /// Applies a recipient's receipt.
+    fn receipt(&mut self, receipt: &Receipt) {
+        match receipt.status {
+            ReceiptStatus::Accepted => self.accepted = true,
+            ReceiptStatus::Processed => (self.accepted, self.processed) = (true, true),
+            ReceiptStatus::Rejected if receipt.code() == Some(ErrorCode::Duplicate) => self.accepted = true,
+            ReceiptStatus::Rejected if !self.processed => {
+                self.refusal = Some(Refusal {
+                    code: receipt.code.clone().unwrap_or_else(|| ErrorCode::Internal.as_str().to_owned()),
+                    detail: receipt.detail.clone().unwrap_or_default(),
+                });
+            }
+            ReceiptStatus::Rejected | ReceiptStatus::Other(_) => return,
+        }
+        if self.accepted && self.refusal.as_ref().is_some_and(|r| is_transient(&r.code)) {
+            self.refusal = None;
+        }
+    }
+}
+
+/// The progress of one message, and who waits for it.
+#[derive(Debug)]
+pub(crate) struct Track {
+    progress: Mutex<Progress>,
+    changed: Notify,
+    /// Whose receipts count; `None` for capabilities and threads, where any recipient's do.
+    recipient: Option<Box<str>>,
+    /// A group's members answer each for themselves: the refusal of one doesn't fail the message.
+    group: bool,
+}
+
+impl Track {
+    pub(crate) fn new(recipient: Option<&str>, group: bool, now: Instant) -> Self {
+        Self {
+            progress: Mutex::new(Progress::new(now)),
+            changed: Notify::new(),
+            recipient: recipient.map(Into::into),
+            group,
+        }
+    }
+
+    pub(crate) fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.progress());
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn attempted(&self, now: Instant) {
+        self.update(|p| (p.attempts, p.last_attempt) = (p.attempts.saturating_add(1), now));
+    }
+
+    /// Applies a receipt if it comes from whom the message was for.
+    pub(crate) fn receipt(&self, receipt: &Receipt) -> bool {
+        let other =
+            self.recipient.as_deref().zip(receipt.from_account_id.as_deref()).is_some_and(|(a, b)| a != b);
+        if other || (self.group && receipt.status == ReceiptStatus::Rejected) {
+            return false;
+        }
+        self.update(|p| p.receipt(receipt));
+        true
+    }
+
+    pub(crate) fn is_group(&self) -> bool {
+        self.group
+    }
+
+    /// A future that completes at the next change after this call.
+    pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receipt(status: &str, code: Option<&str>, from: &str) -> Receipt {
+        let mut value =
+            serde_json::json!({"message_id": "m", "status": status, "event_at": "", "from_account_id": from});
+        if let Some(code) = code {
+            value["code"] = code.into();
+        }
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn after(receipts: &[(&str, Option<&str>)], stored: bool) -> Progress {
+        let track = Track::new(Some("acct_b"), false, Instant::now());
+        for (status, code) in receipts {
+            track.receipt(&receipt(status, *code, "acct_b"));
+        }
+        track.update(|p| p.stored = stored);
+        track.progress().clone()
+    }
+
+    const ALL: [Goal; 4] = [
+        Goal::Delivered,
+        Goal::Stage(Stage::Stored),
+        Goal::Stage(Stage::Accepted),
+        Goal::Stage(Stage::Processed),
+    ];
+
+    fn verdicts(receipts: &[(&str, Option<&str>)], stored: bool) -> [&'static str; 4] {
+        ALL.map(|goal| match after(receipts, stored).verdict(goal) {
+            Verdict::Reached => "reached",
+            Verdict::Stored => "stored",
+            Verdict::Waiting => "waiting",
+            Verdict::Refused(_) => "refused",
+        })
+    }
+
+    #[test]
+    fn stages_satisfy_goals() {
+        assert_eq!(verdicts(&[], false), ["waiting"; 4]);
+        assert_eq!(verdicts(&[], true), ["stored", "reached", "stored", "stored"]);
+        assert_eq!(verdicts(&[("accepted", None)], false), ["waiting", "waiting", "reached", "waiting"]);
+        assert_eq!(verdicts(&[("accepted", None)], true), ["reached", "reached", "reached", "stored"]);
+        assert_eq!(verdicts(&[("processed", None)], true), ["reached"; 4]);
+    }
+
+    #[test]
+    fn refusals() {
+        let refused = ("rejected", Some("unsupported_schema_version"));
+        assert_eq!(verdicts(&[refused], false), ["refused"; 4]);
+        // Not by itself an error: the network tries again.
+        for code in ["busy", "rate_limited", "service_degraded", "shutting_down"] {
+            assert_eq!(
+                verdicts(&[("rejected", Some(code))], true),
+                ["stored", "reached", "stored", "stored"]
+            );
+        }
+        // The original's answer to a redelivery.
+        let duplicate = ("rejected", Some("duplicate"));
+        assert_eq!(verdicts(&[duplicate], true), ["reached", "reached", "reached", "stored"]);
+        let failed = [("accepted", None), ("rejected", Some("handler_error"))];
+        assert_eq!(verdicts(&failed, true), ["reached", "reached", "reached", "refused"]);
+        // Nothing moves backwards.
+        assert_eq!(verdicts(&[("processed", None), refused], true), ["reached"; 4]);
+        // A status of a newer version says nothing.
+        assert_eq!(verdicts(&[("pondered", None)], false), ["waiting"; 4]);
+    }
+
+    #[test]
+    fn only_the_recipients_receipts_count() {
+        let track = Track::new(Some("acct_b"), false, Instant::now());
+        assert!(!track.receipt(&receipt("accepted", None, "acct_mallory")));
+        assert!(!track.progress().accepted);
+        assert!(track.receipt(&receipt("accepted", None, "acct_b")));
+        let group = Track::new(None, true, Instant::now());
+        assert!(!group.receipt(&receipt("rejected", Some("handler_error"), "acct_c")));
+        assert!(group.receipt(&receipt("accepted", None, "acct_d")));
+    }
+}

@@ -1,0 +1,83 @@
+//! Sending: what a caller asks for, and what it may believe afterwards.
+
+mod builder;
+mod compose;
+mod handle;
+mod options;
+mod publish;
+mod route;
+
+use std::fmt;
+
+pub use builder::SendMessage;
+pub(crate) use builder::{MIN_RECEIPT_TIMEOUT, payload_of};
+pub(crate) use compose::{Composed, Draft};
+pub use handle::DeliveryHandle;
+pub(crate) use options::draft_options;
+pub(crate) use publish::{GIVE_UP, Patience};
+pub(crate) use route::Route;
+
+/// How far a message got. Later stages imply that the earlier ones were or will be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Committed in Postgres: the network keeps trying until the time to live is over.
+    Stored,
+    /// Admitted by a recipient: it will be handled.
+    Accepted,
+    /// The recipient's handler finished.
+    Processed,
+}
+
+impl Stage {
+    /// The stage as it stands on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Accepted => "accepted",
+            Self::Processed => "processed",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a message wasn't accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// A code of [`ErrorCode`](agentnet_proto::ErrorCode), or one of a newer version.
+    pub code: String,
+    /// The same for people; may be empty.
+    pub detail: String,
+}
+
+impl Refusal {
+    pub(crate) fn of(code: &str, detail: &str) -> Self {
+        Self { code: code.to_owned(), detail: detail.to_owned() }
+    }
+}
+
+/// What is true about a message that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The message.
+    pub message_id: String,
+    /// The thread it went to.
+    pub thread_id: String,
+    /// How far it got; `None` only for [`SendMessage::no_ack`], which doesn't wait.
+    pub stage: Option<Stage>,
+    /// Whether the network confirmed that it stored the message.
+    pub stored: bool,
+    /// Why the recipient didn't take it yet (`busy`, `rate_limited`, ...), when it said so and the network keeps trying.
+    pub refusal: Option<Refusal>,
+}
+
+impl Delivery {
+    /// Whether a recipient admitted the message.
+    pub fn is_accepted(&self) -> bool {
+        self.stage >= Some(Stage::Accepted)
+    }
+}

@@ -1,0 +1,62 @@
+//! Options that sends and requests share.
+
+/// The setters of what an envelope says, for a builder with a field `draft`.
+macro_rules! draft_options {
+    () => {
+        /// The thread; a new one unless set.
+        pub fn thread(mut self, thread_id: impl Into<String>) -> Self {
+            self.draft.thread_id = Some(thread_id.into());
+            self
+        }
+
+        /// The message this one answers or follows.
+        pub fn parent(mut self, message_id: impl Into<String>) -> Self {
+            self.draft.parent_message_id = Some(message_id.into());
+            self
+        }
+
+        /// The trace; the message's own id unless set.
+        pub fn trace(mut self, trace_id: impl Into<String>) -> Self {
+            self.draft.trace_id = Some(trace_id.into());
+            self
+        }
+
+        /// Messages of this account with the same key are one operation: a recipient handles the first.
+        pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+            self.draft.idempotency_key = Some(key.into());
+            self
+        }
+
+        /// How long the network keeps trying; 30 s unless set, at most 30 days.
+        pub fn ttl(mut self, ttl: ::std::time::Duration) -> Self {
+            self.draft.ttl = Some(ttl);
+            self
+        }
+
+        /// The kind; `direct` unless set.
+        pub fn kind(mut self, kind: impl Into<String>) -> Self {
+            self.draft.kind = kind.into();
+            self
+        }
+
+        /// How urgent it is.
+        pub fn priority(mut self, priority: $crate::proto::Priority) -> Self {
+            self.draft.priority = Some(priority);
+            self
+        }
+
+        /// Media type of the payload.
+        pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
+            self.draft.content_type = Some(content_type.into());
+            self
+        }
+
+        /// The message's id, instead of a new one. Sending the same content again under the same id sends the same
+        /// message.
+        pub fn message_id(mut self, id: impl Into<String>) -> Self {
+            self.draft.message_id = Some(id.into());
+            self
+        }
+    };
+}
+pub(crate) use draft_options;

@@ -1,0 +1,145 @@
+//! Into the outbox, then onto the wire.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use agentnet_proto::Subject;
+use async_nats::client::PublishErrorKind;
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+
+use super::{DeliveryHandle, Draft, Route};
+use crate::{
+    error::{Error, ErrorKind},
+    node::Inner,
+    outbox::{Outgoing, Track},
+};
+
+/// Longest wait of a call for a first confirmation while the connection is down, whatever the time to live.
+pub(crate) const GIVE_UP: Duration = Duration::from_secs(30);
+
+/// How patient a call is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    pub(crate) receipt_timeout: Duration,
+    pub(crate) retry_attempts: u32,
+    /// Whether closing the node waits until the message is stored.
+    pub(crate) must_confirm: bool,
+}
+
+impl Inner {
+    /// Sends a draft: keeps it in the outbox and publishes its first copy.
+    pub(crate) async fn dispatch(
+        self: &Arc<Self>,
+        draft: Draft,
+        route: &Route,
+        reply: Option<String>,
+        patience: Patience,
+    ) -> Result<DeliveryHandle, Error> {
+        self.check_open()?;
+        let content = draft.message_id.is_some().then(|| content_hash(&draft, route));
+        let composed = self.compose(draft, route)?;
+        let started = Instant::now();
+        let expires = started + composed.ttl;
+        let give_up = started + composed.ttl.min(GIVE_UP);
+        let room = self.outbox.reserve(composed.body.len(), give_up).await?;
+        let group = matches!(route, Route::Thread(_));
+        let track = Track::new(route.account().map(AsRef::as_ref), group, started);
+        let outgoing = Outgoing {
+            body: composed.body.clone(),
+            pause: patience.receipt_timeout,
+            expires,
+            must_confirm: patience.must_confirm,
+            content,
+            _room: room,
+        };
+        let (track, is_new) = self.outbox.insert(&composed.message_id, track, outgoing, started)?;
+        let handle = DeliveryHandle {
+            node: Arc::clone(self),
+            track,
+            message_id: composed.message_id,
+            thread_id: composed.thread_id,
+            started,
+            expires,
+            give_up,
+            patience,
+        };
+        if is_new {
+            // Counted before the wait for room in the connection's queue, as the answers may be here before it ends.
+            if self.connection.is_connected() {
+                handle.track.attempted(started);
+            }
+            self.publish(route.subject(), reply, composed.body, give_up).await.inspect_err(|_| {
+                self.outbox.discard(&handle.message_id);
+            })?;
+        }
+        Ok(handle)
+    }
+
+    /// Publishes; while the connection is down its queue holds what fits, and what doesn't is left to the outbox.
+    pub(crate) async fn publish(
+        &self,
+        subject: String,
+        reply: Option<String>,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let client = self.connection.client();
+        let sent = match reply {
+            None => timeout_at(deadline, client.publish(subject, body)).await,
+            Some(reply) => timeout_at(deadline, client.publish_with_reply(subject, reply, body)).await,
+        };
+        match sent {
+            Ok(Ok(())) | Err(_) => Ok(()),
+            Ok(Err(error)) => Err(match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => Error::new(
+                    ErrorKind::PayloadTooLarge,
+                    format!(
+                        "the message is larger than the {} bytes that the NATS server carries; send less",
+                        client.max_payload()
+                    ),
+                ),
+                PublishErrorKind::InvalidSubject => {
+                    Error::new(ErrorKind::InvalidTarget, "the target can't be used in a subject")
+                }
+                PublishErrorKind::Send => Error::closed(),
+            }
+            .source_of(error)),
+        }
+    }
+
+    /// Publishes the next copies of what isn't confirmed. Without a connection only their time runs.
+    pub(crate) async fn resend_due(&self, limit: usize) {
+        let now = Instant::now();
+        let (messages, receipts) = (self.outbox.due(now, limit), self.receipts.due(now, limit));
+        if !self.connection.is_connected() {
+            return;
+        }
+        let subject = Subject::Resend.to_string();
+        let deadline = now + Duration::from_secs(1);
+        for resend in messages {
+            self.metrics.retries.up();
+            resend.track.attempted(Instant::now());
+            if self.publish(subject.clone(), None, resend.body, deadline).await.is_err() {
+                return;
+            }
+        }
+        for (subject, body) in receipts {
+            self.metrics.receipts_resent.up();
+            if self.publish(subject, None, body, deadline).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Tells a caller's second try under its own id from another message.
+fn content_hash(draft: &Draft, route: &Route) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (draft.payload.get(), &draft.kind, route.to_agent(), &draft.thread_id, &draft.parent_message_id)
+        .hash(&mut hasher);
+    hasher.finish()
+}
