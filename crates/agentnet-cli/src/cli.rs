@@ -3,8 +3,8 @@
 use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    completions, list, message_search, metrics, profile, search, thread_messages, thread_status, threads, up,
-    watch,
+    chat, completions, list, message_search, metrics, profile, request, search, send, thread_messages,
+    thread_status, threads, up, watch,
 };
 
 /// Run the network that AI agents live on, watch it, talk on it.
@@ -50,6 +50,12 @@ pub enum Command {
     Search(search::Args),
     /// One account with its sessions
     Profile(profile::Args),
+    /// Send a message and wait until it is stored and accepted
+    Send(send::Args),
+    /// Ask an agent and print its reply
+    Request(request::Args),
+    /// Talk with an agent
+    Chat(chat::Args),
     /// Show messages as they pass
     Watch(watch::Args),
     /// Threads, latest activity first
@@ -65,3 +71,7 @@ pub enum Command {
     /// Print completions for a shell
     Completions(completions::Args),
 }
+
+#[cfg(test)]
+#[path = "cli_tests.rs"]
+mod tests;

@@ -39,6 +39,9 @@ pub enum Failure {
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
+    /// What went wrong has been reported where it happened; only the exit code is left.
+    #[error("some lines got no reply")]
+    Reported(u8),
     /// Whoever read our output has closed it, as `head` does.
     #[error("the output is closed")]
     OutputClosed,
@@ -65,6 +68,7 @@ impl Failure {
             Self::PayloadNotJson(_) | Self::RequestTimeout { .. } => EXIT_PAYLOAD_OR_TIMEOUT,
             Self::Refused { .. } => EXIT_FAILED,
             Self::Interrupted => EXIT_INTERRUPTED,
+            Self::Reported(code) => *code,
             Self::OutputClosed => 0,
         }
     }
@@ -76,6 +80,7 @@ impl Failure {
             Self::RequestTimeout { .. } => "timeout",
             Self::Refused { code, .. } => code,
             Self::Interrupted => "interrupted",
+            Self::Reported(_) => "reported",
             Self::OutputClosed => "output_closed",
         }
     }
@@ -88,7 +93,7 @@ impl Failure {
                 "allow more time with --timeout, or see with `agentnet list` whether the agent is online"
             }
             Self::Refused { hint, .. } => hint,
-            Self::Interrupted | Self::OutputClosed => "",
+            Self::Interrupted | Self::Reported(_) | Self::OutputClosed => "",
         }
     }
 

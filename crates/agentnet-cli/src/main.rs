@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 fn report(failure: &Failure, json: bool, verbose: u8) -> ExitCode {
     use output::{escape::clean_block, note, style};
     match failure {
-        Failure::OutputClosed => {}
+        Failure::OutputClosed | Failure::Reported(_) => {}
         Failure::Interrupted => note(""),
         Failure::PayloadNotJson(_) => note(format_args!("{}", style::paint(style::BAD, failure))),
         other => {
@@ -47,7 +47,7 @@ fn report(failure: &Failure, json: bool, verbose: u8) -> ExitCode {
     if verbose > 0 {
         note(failure::chain(failure));
     }
-    if json && !matches!(failure, Failure::OutputClosed) {
+    if json && !matches!(failure, Failure::OutputClosed | Failure::Reported(_)) {
         // If standard output is closed too, nobody is left to tell.
         let _ = output::Out::new(true).line(output::escape::clean_json(&failure.to_json()));
     }

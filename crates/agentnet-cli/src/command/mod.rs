@@ -1,18 +1,24 @@
 //! The commands, one file each: its arguments and what it does.
 
+pub mod chat;
 pub mod completions;
 pub mod list;
 pub mod message_search;
 pub mod metrics;
 pub mod profile;
+pub mod request;
 pub mod search;
+pub mod send;
 pub mod thread_messages;
 pub mod thread_status;
 pub mod threads;
 pub mod up;
 pub mod watch;
 
+mod ask;
+mod join;
 mod messages;
+mod payload;
 
 use std::{io::IsTerminal as _, time::Duration};
 
@@ -99,7 +105,11 @@ pub fn run(command: Command, global: Global) -> Result<(), Failure> {
     }
     let ended = runtime.block_on(async {
         match command {
+            // These answer Ctrl-C themselves.
             Command::Up(args) => up::run(&ctx, args).await,
+            Command::Chat(args) => chat::run(&ctx, args).await,
+            Command::Send(args) => send::run(&ctx, args).await,
+            Command::Request(args) => request::run(&ctx, args).await,
             other => tokio::select! {
                 biased;
                 _ = signal::ctrl_c() => Err(Failure::Interrupted),
@@ -123,7 +133,11 @@ async fn dispatch(ctx: &Context, command: Command) -> Result<(), Failure> {
         Command::ThreadMessages(args) => thread_messages::run(ctx, args).await,
         Command::MessageSearch(args) => message_search::run(ctx, args).await,
         Command::Metrics(args) => metrics::run(ctx, args).await,
-        Command::Up(_) | Command::Completions(_) => Ok(()),
+        Command::Up(_)
+        | Command::Chat(_)
+        | Command::Send(_)
+        | Command::Request(_)
+        | Command::Completions(_) => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `agentnet up`.
 
 mod banner;
+mod demo;
 mod logs;
 mod progress;
 mod ready;
@@ -23,6 +24,7 @@ use crate::{
         style::{DIM, WARN, paint},
     },
 };
+use demo::Demo;
 use progress::Progress;
 use signals::Signals;
 use stack::Stack;
@@ -95,41 +97,48 @@ async fn serve(
     mut signals: Signals,
     progress: &Progress,
 ) -> Result<(), Failure> {
-    let announced = ready::announce(dir, args, &stack);
-    let ended = match &announced {
-        Ok(()) => tokio::select! {
-            biased;
-            signal = signals.next() => {
-                progress.say(paint(DIM, format_args!("\n{signal}: stopping")));
-                Ok(())
-            }
-            ended = live(ctx, args, dir, &stack, progress) => ended,
-        },
-        Err(_) => Ok(()),
+    let mut demo = None;
+    let ended = tokio::select! {
+        biased;
+        signal = signals.next() => {
+            progress.say(paint(DIM, format_args!("\n{signal}: stopping")));
+            Ok(())
+        }
+        ended = live(ctx, args, dir, &stack, progress, &mut demo) => ended,
     };
     ready::retract(args);
+    let stop = async {
+        if let Some(demo) = demo {
+            demo.stop(progress).await;
+        }
+        stack.stop(progress).await;
+    };
     let stopped = tokio::select! {
         biased;
         signal = signals.next() => {
             progress.say(paint(WARN, format_args!("{signal} again: leaving at once")));
             Err(Failure::Interrupted)
         }
-        () = stack.stop(progress) => Ok(()),
+        () = stop => Ok(()),
     };
-    announced.and(ended).and(stopped)
+    ended.and(stopped)
 }
 
-/// What happens between start and stop.
+/// What happens between start and stop; ends only if it fails.
 async fn live(
     ctx: &Context,
     args: &Args,
     dir: &DataDir,
     stack: &Stack,
     progress: &Progress,
+    demo: &mut Option<Demo>,
 ) -> Result<(), Failure> {
+    ready::announce(dir, args, stack)?;
     banner::print(ctx, args, dir, stack)?;
-    let supervised = supervise::run(stack, progress);
-    supervised.await;
+    if args.demo {
+        *demo = Some(Demo::start(ctx, stack).await?);
+    }
+    supervise::run(stack, progress).await;
     Ok(())
 }
 

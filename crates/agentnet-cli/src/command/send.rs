@@ -1,0 +1,136 @@
+//! `agentnet send`.
+
+use std::time::Duration;
+
+use agentnet::{Delivery, Stage};
+use serde::Serialize;
+
+use super::{
+    Context,
+    join::{self, About},
+    payload, spinner,
+};
+use crate::{
+    args::{To, seconds},
+    failure::Failure,
+    output::{
+        escape::clean,
+        style::{DIM, GOOD, WARN, paint},
+    },
+};
+
+/// Agent id under which the command appears in the registry, as in the original.
+const AGENT_ID: &str = "cli_sender";
+
+/// Send a message and wait until it is stored and accepted
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub to: To,
+    #[command(flatten)]
+    pub about: About,
+    /// Messages with the same key are one operation: it is handled once
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+    /// How many more copies are sent while the network doesn't confirm
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub retry_attempts: u32,
+    /// How long a receipt may take, in seconds; then the agent counts as absent
+    #[arg(long, value_name = "SECONDS", default_value = "1.5", value_parser = seconds)]
+    pub receipt_timeout: Duration,
+    /// How long the network keeps trying to deliver, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = ttl)]
+    pub ttl: Duration,
+    /// Return after the publish
+    #[arg(long)]
+    pub no_ack: bool,
+    /// The message, JSON; `-` reads standard input
+    #[arg(value_name = "PAYLOAD")]
+    pub payload: String,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Sent<'a> {
+    message_id: &'a str,
+    thread_id: &'a str,
+    /// `stored`, `accepted` or `processed`; null when nothing was waited for.
+    stage: Option<&'a str>,
+    stored: bool,
+    refusal: Option<Refusal<'a>>,
+}
+
+#[derive(Serialize)]
+struct Refusal<'a> {
+    code: &'a str,
+    detail: &'a str,
+}
+
+/// Sends, and says what is true about the message.
+///
+/// # Errors
+/// `unconfirmed`, a permanent rejection with its code, or that the network can't be reached.
+pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
+    let payload = payload::read(&args.payload)?;
+    let target = args.to.target()?;
+    let network = join::reach(ctx).await?;
+    let wheel = spinner(format!("sending to {}", join::describe(&args.to, &target)));
+    let sent = join::as_sender(&network, AGENT_ID, async |node| {
+        let mut message = node
+            .send(&target, &payload)
+            .retry_attempts(args.retry_attempts)
+            .receipt_timeout(args.receipt_timeout)
+            .ttl(args.ttl);
+        if let Some(thread) = args.about.thread_id {
+            message = message.thread(thread);
+        }
+        if let Some(parent) = args.about.parent_message_id {
+            message = message.parent(parent);
+        }
+        if let Some(key) = args.idempotency_key {
+            message = message.idempotency_key(key);
+        }
+        if args.no_ack {
+            message = message.no_ack();
+        }
+        Ok(message.await?)
+    });
+    let sent = sent.await;
+    wheel.finish_and_clear();
+    report(ctx, &sent?)
+}
+
+fn report(ctx: &Context, delivery: &Delivery) -> Result<(), Failure> {
+    if ctx.out.is_json() {
+        return ctx.out.document(&Sent {
+            message_id: &delivery.message_id,
+            thread_id: &delivery.thread_id,
+            stage: delivery.stage.map(Stage::as_str),
+            stored: delivery.stored,
+            refusal: delivery.refusal.as_ref().map(|r| Refusal { code: &r.code, detail: &r.detail }),
+        });
+    }
+    let why = delivery.refusal.as_ref().map(|r| format!(" ({}: {})", clean(&r.code), clean(&r.detail)));
+    let line = match delivery.stage {
+        Some(Stage::Processed) => paint(GOOD, "processed"),
+        Some(Stage::Accepted) => paint(GOOD, "accepted"),
+        Some(Stage::Stored) => {
+            paint(WARN, format_args!("stored, not yet accepted{}", why.unwrap_or_default()))
+        }
+        None => "sent, nothing waited for".to_owned(),
+    };
+    ctx.out.line(line)?;
+    let ids = format!("message {} in {}", clean(&delivery.message_id), clean(&delivery.thread_id));
+    ctx.out.line(paint(DIM, ids))
+}
+
+/// A time to live: from a millisecond to the network's longest.
+fn ttl(text: &str) -> Result<Duration, String> {
+    let longest = agentnet::proto::envelope::MAX_TTL;
+    text.trim()
+        .parse::<f64>()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|ttl| *ttl >= Duration::from_millis(1) && *ttl <= longest)
+        .ok_or_else(|| format!("give seconds from 0.001 to {}", longest.as_secs()))
+}

@@ -1,0 +1,202 @@
+//! `agentnet up` as a process: start, stop, crash, and what it leaves behind.
+
+mod support;
+
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _};
+
+use nix::sys::signal::Signal;
+use support::{Place, SOON, command_lines, wait_for};
+
+fn mode(path: &std::path::Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// Nobody may sit on 4222 while we are on it; somebody may already, which is as good.
+fn take_4222() -> Option<TcpListener> {
+    TcpListener::bind("127.0.0.1:4222").ok()
+}
+
+#[test]
+fn a_network_starts_stops_and_finds_its_data_again() {
+    let _taken = take_4222();
+    let place = Place::new();
+    let up = place.up(&["--open"]);
+
+    assert!(up.stderr().contains("port 4222 is taken"), "{}", up.stderr());
+    let ready = up.ready();
+    let nats_url = ready["nats_url"].as_str().unwrap();
+    assert!(nats_url.starts_with("nats://") && !nats_url.ends_with(":4222"));
+    assert!(ready["database_url"].as_str().unwrap().starts_with("postgres://"));
+    assert!(ready["gateway_url"].is_null() && ready.as_object().unwrap().contains_key("gateway_url"));
+    assert_eq!((mode(&place.file("ready.json")), mode(&place.file("context.json"))), (0o600, 0o600));
+    assert!(up.stdout().contains("AgentNet is up") && up.stdout().contains("mode  open"), "{}", up.stdout());
+
+    // Secrets are in files and URLs, never in what other users can see.
+    let token = nats_url.trim_start_matches("nats://").split('@').next().unwrap();
+    let password = ready["database_url"].as_str().unwrap().split([':', '@']).nth(2).unwrap();
+    assert!(token.len() >= 32 && password.len() >= 32);
+    let seen = command_lines().join("\n");
+    assert!(!seen.contains(token) && !seen.contains(password));
+    assert!(!up.stderr().contains(token) && !up.stderr().contains(password));
+    let log = fs::read_to_string(place.file("data/logs/agentnet.log")).unwrap();
+    assert!(!log.is_empty() && !log.contains(token) && !log.contains(password), "{log}");
+    assert_eq!(mode(&place.file("data/logs/agentnet.log")), 0o600);
+
+    // The second terminal needs no flags.
+    place.run(&["list"]).exits(0).says("Nobody is online");
+    place.run(&["-v", "list"]).exits(0).warns("named by `agentnet up`");
+    place
+        .run(&[
+            "send",
+            "--to-account",
+            "acct_later",
+            "--thread-id",
+            "thread_kept",
+            "{\"text\":\"kept words\"}",
+        ])
+        .exits(0);
+    place.run(&["message-search", "--q", "kept"]).exits(0).says("kept words");
+
+    // Two networks can't share their data.
+    let dir = place.file("data");
+    let second = place.run(&["up", "--data-dir", dir.to_str().unwrap()]).exits(2).warns("data_dir_in_use");
+    assert!(
+        second.stderr.contains(&up.pid.to_string()) && second.stderr.contains("hint:"),
+        "{}",
+        second.stderr
+    );
+
+    up.signal(Signal::SIGINT);
+    assert_eq!(up.wait().code(), Some(0));
+    assert!(place.processes().is_empty(), "{:?}", place.processes());
+    assert!(!place.file("ready.json").exists() && !place.file("context.json").exists());
+    let err = fs::read_to_string(place.file("up.err")).unwrap();
+    let order = ["services stopped", "NATS stopped", "Postgres stopped"].map(|step| err.find(step).unwrap());
+    assert!(order.is_sorted(), "{err}");
+
+    let up = place.up(&[]);
+    place.run(&["message-search", "--q", "kept"]).exits(0).says("kept words");
+    place.run(&["threads"]).exits(0).says("thread_kept");
+    up.signal(Signal::SIGTERM);
+    assert_eq!(up.wait().code(), Some(0));
+    assert!(place.processes().is_empty(), "{:?}", place.processes());
+}
+
+#[test]
+fn a_port_that_was_asked_for_and_is_taken_is_an_error() {
+    let place = Place::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let dir = place.file("data");
+    for flag in ["--nats-port", "--pg-port"] {
+        let ran = place.run(&["up", "--data-dir", dir.to_str().unwrap(), flag, &port]).exits(2);
+        assert!(ran.stderr.contains("port_taken") && ran.stderr.contains(&port), "{flag}: {}", ran.stderr);
+    }
+    assert!(place.processes().is_empty(), "{:?}", place.processes());
+    assert!(!place.file("context.json").exists());
+}
+
+#[test]
+fn killed_it_leaves_no_process_and_a_hint() {
+    let _taken = take_4222();
+    let place = Place::new();
+    let up = place.up(&[]);
+    assert!(place.processes().len() > 2);
+    up.signal(Signal::SIGKILL);
+    up.wait();
+    wait_for(SOON, "the end of the servers", || place.processes().is_empty());
+    // Its files stay, and are known to be stale.
+    assert!(place.file("context.json").exists());
+    let ran = place.run(&["--nats-url", "nats://t@127.0.0.1:1", "list"]).exits(2);
+    assert!(
+        ran.stderr.contains("nats_unavailable") && ran.stderr.contains("check --nats-url"),
+        "{}",
+        ran.stderr
+    );
+    let ran = place.run(&["list"]).exits(2);
+    assert!(ran.stderr.contains("has ended") || ran.stderr.contains("nats_"), "{}", ran.stderr);
+    // The next one takes over.
+    let up = place.up(&[]);
+    place.run(&["list"]).exits(0);
+    drop(up);
+    assert!(place.processes().is_empty(), "{:?}", place.processes());
+}
+
+#[test]
+fn what_crashes_is_started_again() {
+    let _taken = take_4222();
+    let place = Place::new();
+    let up = place.up(&[]);
+    for program in ["nats-server", "postgres"] {
+        let pid = pid_of(&place, program);
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        wait_for(SOON, program, || {
+            let line = if program == "postgres" { "Postgres runs again" } else { "NATS runs again" };
+            up.stderr().contains(line)
+        });
+        // Both the cached and the stored answer.
+        wait_for(SOON, "answers", || place.run(&["list"]).code == 0 && place.run(&["search"]).code == 0);
+        assert_ne!(pid_of(&place, program), pid);
+    }
+    let sent =
+        ["send", "--to-account", "acct_x", "--receipt-timeout", "0.2", "{\"text\":\"after the crash\"}"];
+    wait_for(SOON, "a stored message", || place.run(&sent).code == 0);
+    up.signal(Signal::SIGINT);
+    assert_eq!(up.wait().code(), Some(0));
+    assert!(place.processes().is_empty(), "{:?}", place.processes());
+}
+
+/// Pid of a server of this place, not of its watchdog.
+fn pid_of(place: &Place, program: &str) -> i32 {
+    let needle = place.path().to_string_lossy().into_owned();
+    wait_for(SOON, program, || {
+        fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let line = String::from_utf8_lossy(&fs::read(entry.path().join("cmdline")).ok()?).into_owned();
+            let exe = line.split('\0').next()?.to_owned();
+            (exe.ends_with(program) && line.contains(&needle)).then_some(pid)
+        })
+    })
+}
+
+#[test]
+fn the_demo_talks_within_seconds() {
+    let _taken = take_4222();
+    let place = Place::new();
+    let up = place.up(&["--demo"]);
+    wait_for(SOON, "three agents", || {
+        place.run(&["list", "--json"]).json()["agents"].as_array().unwrap().len() == 3
+    });
+    place.run(&["list"]).exits(0).says("Rob Researcher").says("research, chat");
+    wait_for(SOON, "words and receipts on the terminal", || {
+        let shown = up.stdout();
+        shown.contains("planner → researcher")
+            && shown.contains("✓ researcher accepted")
+            && shown.contains("reply")
+    });
+    wait_for(SOON, "a thread", || place.run(&["threads"]).stdout.contains("thread_demo_tides_"));
+    wait_for(SOON, "words in Postgres", || {
+        place.run(&["message-search", "--q", "tide harbour"]).stdout.contains("New subject")
+    });
+    place
+        .run_with_input(&["chat", "--to-username", "critic"], Some("help\nthe earth is flat\n"))
+        .exits(0)
+        .says("I understand")
+        .says("Who says so")
+        .says("the earth is flat");
+    up.signal(Signal::SIGINT);
+    assert_eq!(up.wait().code(), Some(0));
+    let err = fs::read_to_string(place.file("up.err")).unwrap();
+    assert!(err.find("agents stopped").unwrap() < err.find("services stopped").unwrap(), "{err}");
+    assert!(place.processes().is_empty(), "{:?}", place.processes());
+}
+
+#[test]
+fn up_says_what_it_does_not_take() {
+    let place = Place::new();
+    place.run(&["up", "--nats-url", "nats://x@h:1"]).exits(2).warns("--nats-port");
+    let file = place.file("no/such/dir");
+    fs::write(place.file("no"), "a file").unwrap();
+    let ran = place.run(&["up", "--data-dir", file.to_str().unwrap()]).exits(2).warns("error: io");
+    assert!(ran.stderr.contains("hint:"), "{}", ran.stderr);
+}
