@@ -26,6 +26,7 @@ ON CONFLICT (thread_id) DO UPDATE SET
             FROM jsonb_array_elements(excluded.participants) WITH ORDINALITY AS e (p, place)
             WHERE NOT t.participants @> e.p)
         END,
+    created_at = least(t.created_at, excluded.created_at),
     updated_at = greatest(t.updated_at, excluded.updated_at),
     message_count = t.message_count + excluded.message_count,
     byte_count = t.byte_count + excluded.byte_count,
