@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use agentnet_proto::{
-    SharedClock, SystemClock,
+    SharedClock,
     subject::{LEGACY_REPLY_INBOXES, PERSISTER_QUEUE},
 };
 use agentnet_service::{
@@ -94,7 +94,7 @@ impl Service for Persister {
         };
         register_checks(&deps, &store, &jetstream);
         let handle = Handle::default();
-        let clock = SystemClock::shared();
+        let clock = config.clock.clone();
         let persister = Self { config, deps, store, jetstream, consumer, tap, clock, handle: handle.clone() };
         Ok((persister, handle))
     }
@@ -134,6 +134,8 @@ impl Service for Persister {
             handle: handle.clone(),
             timer: deps.stats.timer("db.persist_batch"),
             store: store.clone(),
+            #[cfg(feature = "faulty")]
+            acknowledges_before_commit: config.acknowledges_before_commit,
         };
         parts.spawn(named("writer", writer.run(shutdown.clone())));
         let notifier = Notifier { nats: deps.nats.clone(), input: done_out, handle: handle.clone() };

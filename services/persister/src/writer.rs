@@ -38,6 +38,8 @@ pub(crate) struct Writer {
     pub(crate) out: mpsc::Sender<Committed>,
     pub(crate) handle: Handle,
     pub(crate) timer: std::sync::Arc<agentnet_service::stats::Timer>,
+    #[cfg(feature = "faulty")]
+    pub(crate) acknowledges_before_commit: bool,
 }
 
 impl Writer {
@@ -49,6 +51,11 @@ impl Writer {
         while self.input.recv_many(&mut taken, self.batch_max).await > 0 {
             let (items, metas): (Vec<Item>, Vec<Meta>) =
                 taken.drain(..).map(|work| (work.item, work.meta)).unzip();
+            #[cfg(feature = "faulty")]
+            if self.acknowledges_before_commit {
+                self.acknowledge_then_commit(&mut connection, items, metas).await;
+                continue;
+            }
             let started = Instant::now();
             let outcomes = tokio::select! {
                 biased;
@@ -65,6 +72,16 @@ impl Writer {
             if self.out.send(Committed { at: self.clock.now(), parts }).await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// The wrong order, see [`crate::Config::acknowledges_before_commit`].
+    #[cfg(feature = "faulty")]
+    async fn acknowledge_then_commit(&self, connection: &mut Connection, items: Vec<Item>, metas: Vec<Meta>) {
+        let claimed = metas.into_iter().map(|meta| (meta, Outcome::Written(Verdict::Inserted)));
+        let claimed = Committed { at: self.clock.now(), parts: claimed.collect() };
+        if self.out.send(claimed).await.is_ok() {
+            self.commit_all(connection, &items, &[]).await;
         }
     }
 

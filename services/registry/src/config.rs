@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agentnet_proto::{SharedClock, SystemClock};
 use agentnet_service::config::{ConfigError, Env};
 use agentnet_store::StoreConfig;
 
@@ -78,6 +79,8 @@ pub struct Config {
     pub metrics_window: usize,
     /// Print the line `registry ready: ...` on stdout.
     pub announce: bool,
+    /// Where time comes from; the machine's clock.
+    pub clock: SharedClock,
 }
 
 impl Config {
@@ -106,6 +109,7 @@ impl Config {
             auth_nonce_ttl: Duration::from_secs(300),
             metrics_window: 1024,
             announce: true,
+            clock: SystemClock::shared(),
         }
     }
 

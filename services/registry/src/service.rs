@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentnet_proto::ids::SystemIds;
-use agentnet_proto::{SharedClock, SystemClock};
 use agentnet_service::config::{ConfigError, Env};
 use agentnet_service::nats::{ConnectionState, Nats};
 use agentnet_service::rpc::{RpcServer, StartError};
@@ -92,7 +91,7 @@ impl Service for Registry {
     async fn build(config: Config, deps: Deps) -> Result<(Self, Handle), RegistryError> {
         migrate(&config).await.map_err(RegistryError::Store)?;
         let store = Store::connect(&config.store).await.map_err(RegistryError::Store)?;
-        let clock: SharedClock = SystemClock::shared();
+        let clock = config.clock.clone();
         let presence = Presence::new(Rules {
             ttl: config.ttl,
             late_after: config.heartbeat * 2,

@@ -5,7 +5,7 @@ mod stream;
 
 use std::time::Duration;
 
-use agentnet_proto::envelope::DEFAULT_MAX_PAYLOAD_BYTES;
+use agentnet_proto::{SharedClock, SystemClock, envelope::DEFAULT_MAX_PAYLOAD_BYTES};
 use agentnet_service::config::{ConfigError, Env};
 use secrecy::SecretString;
 
@@ -29,6 +29,12 @@ pub struct Config {
     pub stream: StreamConfig,
     /// `AGENTNET_SECURITY` and `DEV_AUTH`.
     pub security: Security,
+    /// Where time comes from; the machine's clock.
+    pub clock: SharedClock,
+    /// Breaks the promise of the whole network: confirms and acknowledges before COMMIT, so that the fault harness can
+    /// show that it would notice. No variable sets it.
+    #[cfg(feature = "faulty")]
+    pub acknowledges_before_commit: bool,
 }
 
 impl Config {
@@ -42,6 +48,9 @@ impl Config {
             start_deadline: Duration::from_secs(60),
             stream: StreamConfig::default(),
             security: Security::default(),
+            clock: SystemClock::shared(),
+            #[cfg(feature = "faulty")]
+            acknowledges_before_commit: false,
         }
     }
 
