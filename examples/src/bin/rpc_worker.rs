@@ -1,0 +1,22 @@
+//! Adds numbers for whoever asks. Start several: each request reaches one of them.
+
+use agentnet::AgentNode;
+use serde_json::json;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let node = AgentNode::builder("rpc_worker")
+        .name("Adder")
+        .capabilities(["add"])
+        .on_message(|msg| async move {
+            // A payload of another shape is the caller's mistake: the error goes back as `handler_error`.
+            let numbers: Vec<f64> = msg.payload().parse()?;
+            msg.reply(json!({"sum": numbers.iter().sum::<f64>()})).await?;
+            Ok(())
+        })
+        .start()
+        .await?;
+    println!("{} takes requests for `add`; Ctrl-C ends it", node.username());
+    node.serve_forever().await?;
+    Ok(())
+}
