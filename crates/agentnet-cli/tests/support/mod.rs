@@ -1,6 +1,8 @@
 //! A network of its own for the tests: `agentnet up` on free ports with a temporary data directory.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod agents;
+
 use std::{
     fs,
     io::Write as _,
@@ -20,7 +22,7 @@ pub const START: Duration = Duration::from_secs(180);
 /// For everything else that has to happen.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// Runs `agentnet up`, stops it when its standard input closes, and then removes the directory. A test process that
+/// Runs `agentnet up`, stops it when its standard input closes, and then removes the directory if it is marked. A test process that
 /// ends in any way leaves nothing behind.
 const KEEPER: &str = r#"
 dir=$1
@@ -34,6 +36,7 @@ exec 3<&-
 wait "$up"
 status=$?
 echo "$status" > "$dir/up.status"
+if [ -e "$dir/ephemeral" ]; then rm -rf "$dir"; fi
 exit "$status"
 "#;
 
@@ -48,6 +51,13 @@ impl Place {
         // Postgres runs as another user when the tests run as root.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
         Self { dir }
+    }
+
+    /// One whose directory is removed by the keeper of its network, because a static is never dropped.
+    pub fn ephemeral() -> Self {
+        let place = Self::new();
+        fs::write(place.file("ephemeral"), "").unwrap();
+        place
     }
 
     pub fn path(&self) -> &Path {
