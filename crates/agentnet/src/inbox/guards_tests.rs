@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::*;
 
+#[expect(clippy::needless_pass_by_value, reason = "called with json!")]
 fn envelope(fields: serde_json::Value) -> Envelope {
     let mut all = json!({
         "message_id": "m1", "from_agent": "a", "from_account_id": "acct_a", "from_session_tag": "s1",

@@ -52,7 +52,7 @@ pub struct SendMessage<'a> {
     draft: Draft,
     goal: Option<Goal>,
     receipt_timeout: Duration,
-    retry_attempts: u32,
+    retry_attempts: Option<u32>,
 }
 
 impl<'a> SendMessage<'a> {
@@ -65,7 +65,7 @@ impl<'a> SendMessage<'a> {
             draft: Draft::new(agentnet_proto::envelope::kind::DIRECT, Payload::default()),
             goal: Some(Goal::Delivered),
             receipt_timeout: config.receipt_timeout,
-            retry_attempts: config.retry_attempts,
+            retry_attempts: None,
         }
     }
 
@@ -80,7 +80,7 @@ impl<'a> SendMessage<'a> {
 
     /// How many more copies are sent before an unconfirmed message is reported as such.
     pub fn retry_attempts(mut self, attempts: u32) -> Self {
-        self.retry_attempts = attempts;
+        self.retry_attempts = Some(attempts);
         self
     }
 
@@ -97,12 +97,15 @@ impl<'a> SendMessage<'a> {
         self
     }
 
-    /// Sends without waiting for anything: the handle tells later what happened.
+    /// Sends without waiting for anything: the handle tells later what happened. Its waits are as patient as the
+    /// message's time to live (at most 30 s for the first confirmation) unless
+    /// [`retry_attempts`](Self::retry_attempts) is set.
     ///
     /// # Errors
     /// What can be told before the network answers: a bad target, an unknown username, a full outbox, a size limit.
     pub async fn queued(mut self) -> Result<DeliveryHandle, Error> {
         self.goal = Some(Goal::Delivered);
+        self.retry_attempts.get_or_insert(u32::MAX);
         self.dispatch().await
     }
 
@@ -113,7 +116,7 @@ impl<'a> SendMessage<'a> {
         let route = inner.route(self.target?).await?;
         let patience = Patience {
             receipt_timeout: self.receipt_timeout,
-            retry_attempts: self.retry_attempts,
+            retry_attempts: self.retry_attempts.unwrap_or(inner.config.retry_attempts),
             must_confirm: self.goal.is_some(),
         };
         inner.dispatch(draft, &route, None, patience).await
