@@ -85,6 +85,21 @@ impl Caches {
         .await
     }
 
+    /// As [`Self::account`], from memory alone.
+    pub async fn known_account(&self, account_id: &str) -> Option<Arc<Account>> {
+        self.accounts.get(account_id).await
+    }
+
+    /// As [`Self::id_of_username`], from memory alone.
+    pub async fn known_id_of_username(&self, username: &str) -> Option<Arc<str>> {
+        self.usernames.get(username).await
+    }
+
+    /// As [`Self::key`], from memory alone.
+    pub async fn known_key(&self, account_id: &str) -> Option<Arc<str>> {
+        self.keys.get(account_id).await
+    }
+
     /// Forgets what is known about an account and the usernames it has or had.
     pub async fn forget(&self, account_id: &str, usernames: &[&str]) {
         self.accounts.invalidate(account_id).await;

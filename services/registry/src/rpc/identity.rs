@@ -6,7 +6,7 @@ use agentnet_store::accounts::{self, Plan, Presented, Wish};
 use agentnet_store::sessions::{self, Session};
 use agentnet_store::{StoreError, keys};
 
-use crate::app::{App, Failed};
+use crate::app::{App, Failed, chain};
 use crate::config::Security;
 use crate::events::{AccountEvent, announce_account};
 
@@ -53,7 +53,7 @@ pub(super) async fn settle(
                     return Err(RpcError::from(ErrorCode::AuthNonceReplayed).into());
                 }
                 if !plan.is_new() {
-                    check_key(&mut tx, &plan, proof.public_key).await?;
+                    check_key(app, &mut tx, &plan, proof.public_key).await?;
                 }
                 Some(proof)
             }
@@ -65,7 +65,9 @@ pub(super) async fn settle(
             continue;
         }
         if let (Some(proof), true) = (proof, plan.is_new()) {
-            keys::bind(&mut tx, &plan.account_id, proof.public_key, app.now()).await.map_err(unvalidated)?;
+            keys::bind(&mut tx, &plan.account_id, proof.public_key, app.now())
+                .await
+                .map_err(|error| unvalidated(app, &error))?;
         }
         if let Some(opening) = &mut opening {
             opening.session.account_id = Some(plan.account_id.clone());
@@ -85,14 +87,21 @@ async fn spend_nonce(
     plan: &Plan,
     nonce: &str,
 ) -> Result<bool, Failed> {
-    keys::spend_nonce(tx, &plan.account_id, nonce, app.config.auth_nonce_ttl).await.map_err(unvalidated)
+    keys::spend_nonce(tx, &plan.account_id, nonce, app.config.auth_nonce_ttl)
+        .await
+        .map_err(|error| unvalidated(app, &error))
 }
 
 /// Only a new account binds its first key. One that exists without a key was made without proof, so no one can show
 /// that it is theirs: an operator has to enrol a key.
-async fn check_key(tx: &mut agentnet_store::Connection, plan: &Plan, public_key: &str) -> Result<(), Failed> {
+async fn check_key(
+    app: &App,
+    tx: &mut agentnet_store::Connection,
+    plan: &Plan,
+    public_key: &str,
+) -> Result<(), Failed> {
     let code = ErrorCode::AuthPublicKeyMismatch;
-    match keys::active_key(tx, &plan.account_id).await.map_err(unvalidated)? {
+    match keys::active_key(tx, &plan.account_id).await.map_err(|error| unvalidated(app, &error))? {
         Some(bound) if bound == public_key => Ok(()),
         Some(_) => Err(RpcError::from(code).into()),
         None => {
@@ -106,8 +115,8 @@ async fn check_key(tx: &mut agentnet_store::Connection, plan: &Plan, public_key:
 }
 
 /// Failures while checking a proof have a code of their own.
-fn unvalidated(error: StoreError) -> Failed {
-    tracing::warn!(cause = crate::app::chain(&error), "a register request's proof could not be checked");
+fn unvalidated(app: &App, error: &StoreError) -> Failed {
+    app.failures.log("register.validate", &chain(error));
     Failed::Refused(ErrorCode::AuthValidationFailed.into())
 }
 

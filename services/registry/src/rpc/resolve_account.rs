@@ -16,8 +16,13 @@ pub(super) async fn resolve_account(
     validate::query("username", &request.username)?;
     let username = normalize_username(&request.username);
     super::required(&username, ErrorCode::UsernameRequired)?;
-    let work = async { Ok(app.caches.id_of_username(&app.store, &username).await?) };
-    let account_id = app.within("db.resolve_account", QUERY_DEADLINE, ErrorCode::ResolveFailed, work).await?;
+    let account_id = match app.caches.known_id_of_username(&username).await {
+        Some(id) => id,
+        None => {
+            let work = async { Ok(app.caches.id_of_username(&app.store, &username).await?) };
+            app.within("db.resolve_account", QUERY_DEADLINE, ErrorCode::ResolveFailed, work).await?
+        }
+    };
     Ok(ResolveAccountResponse {
         account_id: account_id.to_string(),
         username,

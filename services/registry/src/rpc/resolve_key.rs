@@ -14,8 +14,13 @@ pub(super) async fn resolve_key(
 ) -> Result<ResolveKeyResponse, RpcError> {
     super::required(&request.account_id, ErrorCode::AccountIdRequired)?;
     validate::query("account_id", &request.account_id)?;
-    let work = async { Ok(app.caches.key(&app.store, &request.account_id).await?) };
-    let public_key = app.within("db.resolve_key", QUERY_DEADLINE, ErrorCode::ResolveFailed, work).await?;
+    let public_key = match app.caches.known_key(&request.account_id).await {
+        Some(key) => key,
+        None => {
+            let work = async { Ok(app.caches.key(&app.store, &request.account_id).await?) };
+            app.within("db.resolve_key", QUERY_DEADLINE, ErrorCode::ResolveFailed, work).await?
+        }
+    };
     Ok(ResolveKeyResponse {
         account_id: request.account_id,
         public_key: public_key.to_string(),
