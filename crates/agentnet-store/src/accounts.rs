@@ -153,13 +153,14 @@ pub async fn plan(
     attempt: usize,
 ) -> Result<Plan, StoreError> {
     let desired = desired_username(wish, ids);
-    let rows: Vec<(String, String)> =
-        sqlx::query_as("SELECT account_id, username FROM agent_accounts WHERE account_id = $1 OR username = $2")
-            .bind(wish.account_id)
-            .bind(&desired)
-            .fetch_all(db)
-            .await
-            .map_err(StoreError::query("agent_accounts.plan"))?;
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "SELECT account_id, username FROM agent_accounts WHERE account_id = $1 OR username = $2",
+    )
+    .bind(wish.account_id)
+    .bind(&desired)
+    .fetch_all(db)
+    .await
+    .map_err(StoreError::query("agent_accounts.plan"))?;
     let own = rows.iter().find(|(id, _)| Some(id.as_str()) == wish.account_id);
     let holder = rows.iter().find(|(_, name)| *name == desired);
     Ok(match (wish.account_id, own, holder) {
@@ -175,7 +176,9 @@ pub async fn plan(
         (None, None, Some((id, name))) => {
             Plan { account_id: id.clone(), username: name.clone(), current_username: Some(name.clone()) }
         }
-        (None, None, None) => Plan { account_id: ids.account_id(), username: desired, current_username: None },
+        (None, None, None) => {
+            Plan { account_id: ids.account_id(), username: desired, current_username: None }
+        }
     })
 }
 

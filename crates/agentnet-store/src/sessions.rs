@@ -93,7 +93,9 @@ pub async fn write(db: impl PgExecutor<'_>, sessions: &[Session]) -> Result<u64,
     };
     let told: Vec<String> = sorted
         .iter()
-        .map(|s| json!({ "name": s.name, "capabilities": s.capabilities, "metadata": s.metadata }).to_string())
+        .map(|s| {
+            json!({ "name": s.name, "capabilities": s.capabilities, "metadata": s.metadata }).to_string()
+        })
         .collect();
     sqlx::query(
         "INSERT INTO agent_sessions AS s (session_tag, agent_id, account_id, username, server_id, schema_version, \
@@ -122,26 +124,27 @@ pub async fn write(db: impl PgExecutor<'_>, sessions: &[Session]) -> Result<u64,
 }
 
 /// Notes when sessions were last heard of. Rows that another replica brought up to date within a second are left
-/// alone, as are sessions that ended.
+/// alone. Returns the sessions that have no row, or one that says offline: their descriptions have to be written
+/// again.
 ///
 /// # Errors
 /// [`StoreError::Query`], [`StoreError::Unavailable`].
-pub async fn touch(db: impl PgExecutor<'_>, heard: &[(String, Duration)]) -> Result<u64, StoreError> {
-    let mut sorted: Vec<&(String, Duration)> = heard.iter().collect();
-    sorted.sort_unstable();
-    sqlx::query(
+pub async fn touch(db: impl PgExecutor<'_>, heard: &[(String, Duration)]) -> Result<Vec<String>, StoreError> {
+    sqlx::query_scalar(
         "WITH heard AS (SELECT tag, now() - make_interval(secs => age) AS at \
                         FROM unnest($1::text[], $2::float8[]) AS v (tag, age)), \
               due AS (SELECT s.session_tag, heard.at FROM agent_sessions s JOIN heard ON s.session_tag = heard.tag \
                       WHERE s.status = 'online' AND s.last_seen < heard.at - interval '1 second' \
-                      ORDER BY s.session_tag FOR NO KEY UPDATE OF s) \
-         UPDATE agent_sessions s SET last_seen = due.at FROM due WHERE s.session_tag = due.session_tag",
+                      ORDER BY s.session_tag FOR NO KEY UPDATE OF s), \
+              touched AS (UPDATE agent_sessions s SET last_seen = due.at FROM due \
+                          WHERE s.session_tag = due.session_tag) \
+         SELECT tag FROM heard WHERE NOT EXISTS \
+         (SELECT FROM agent_sessions s WHERE s.session_tag = heard.tag AND s.status = 'online')",
     )
-    .bind(sorted.iter().map(|(tag, _)| tag.clone()).collect::<Vec<_>>())
-    .bind(sorted.iter().map(|(_, age)| age.as_secs_f64()).collect::<Vec<_>>())
-    .execute(db)
+    .bind(heard.iter().map(|(tag, _)| tag.clone()).collect::<Vec<_>>())
+    .bind(heard.iter().map(|(_, age)| age.as_secs_f64()).collect::<Vec<_>>())
+    .fetch_all(db)
     .await
-    .map(|done| done.rows_affected())
     .map_err(StoreError::query("agent_sessions.touch"))
 }
 

@@ -39,7 +39,8 @@ impl StoreConfig {
     }
 
     fn options(&self) -> Result<PgConnectOptions, StoreError> {
-        let options = PgConnectOptions::from_str(self.database_url.expose_secret()).map_err(StoreError::BadUrl)?;
+        let options =
+            PgConnectOptions::from_str(self.database_url.expose_secret()).map_err(StoreError::BadUrl)?;
         let timeout = self.statement_timeout.as_millis().to_string();
         Ok(options.application_name(&self.application_name).options([("statement_timeout", timeout)]))
     }
@@ -91,17 +92,25 @@ pub enum StoreError {
 impl StoreError {
     /// Maps an sqlx error of the named operation; a lost or refused connection becomes [`StoreError::Unavailable`].
     pub fn query(operation: &'static str) -> impl Fn(sqlx::Error) -> Self {
-        move |source| if is_connection_problem(&source) { Self::Unavailable(source) } else { Self::Query { operation, source } }
+        move |source| {
+            if is_connection_problem(&source) {
+                Self::Unavailable(source)
+            } else {
+                Self::Query { operation, source }
+            }
+        }
     }
 
     /// Whether the same call may succeed later without being changed.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable(_) => true,
-            Self::Query { source, .. } => source.as_database_error().and_then(|e| e.code()).is_some_and(|code| {
-                // Serialisation failure, deadlock, resources exhausted, operator intervention, statement timeout.
-                code.starts_with("40") || code.starts_with("53") || code.starts_with("57")
-            }),
+            Self::Query { source, .. } => {
+                source.as_database_error().and_then(|e| e.code()).is_some_and(|code| {
+                    // Serialisation failure, deadlock, resources exhausted, operator intervention, statement timeout.
+                    code.starts_with("40") || code.starts_with("53") || code.starts_with("57")
+                })
+            }
             Self::BadUrl(_) | Self::Migrate(_) | Self::BadRow { .. } => false,
         }
     }

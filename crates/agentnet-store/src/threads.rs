@@ -109,7 +109,8 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &ThreadFilter<'_>) -> Result<
         sql.push(" AND (coalesce(last_message_at, updated_at), thread_id) < (").push_bind(at.to_offset());
         sql.push(", ").push_bind(id.to_owned()).push(")");
     }
-    sql.push(" ORDER BY coalesce(last_message_at, updated_at) DESC, thread_id DESC LIMIT ").push_bind(filter.limit);
+    sql.push(" ORDER BY coalesce(last_message_at, updated_at) DESC, thread_id DESC LIMIT ")
+        .push_bind(filter.limit);
     // Planned with the values: a rare participant wants the GIN index, a busy one the order of the list.
     sql.build_query_as::<ThreadColumns>()
         .persistent(false)

@@ -59,7 +59,9 @@ async fn write(app: &App, pending: &Pending) -> Result<(), StoreError> {
         sessions::write(db, &pending.changed).await?;
     }
     if !pending.touched.is_empty() {
-        sessions::touch(db, &pending.touched).await?;
+        let lost = sessions::touch(db, &pending.touched).await?;
+        // Somebody ended them in error; the next flush writes them again.
+        app.presence.rewrite(&lost);
     }
     if !pending.ended.is_empty() {
         let ended = sessions::end(db, &pending.ended).await?;

@@ -76,6 +76,8 @@ impl Handle {
 
 impl Service for Registry {
     const NAME: &'static str = "agentnet-registry";
+    // Not below `_INBOX.`, where the persister looks for replies between agents.
+    const INBOX_PREFIX: Option<&'static str> = Some("_INBOX_registry");
     type Config = Config;
     type Handle = Handle;
     type Error = RegistryError;

@@ -95,7 +95,7 @@ fn every_request_is_answered() {
     let cases = (proptest::sample::select(&METHODS[..]), body());
     runner
         .run(&cases, |(method, body)| {
-            let answer = runtime.block_on(world.call_raw(method, body.clone()));
+            let answer = runtime.block_on(world.call_raw(method, body));
             prop_assert!(answer.is_object());
             // Bad input is the sender's fault, never a failure in here.
             let code = answer["error"].as_str().unwrap_or_default();

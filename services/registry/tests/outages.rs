@@ -116,7 +116,7 @@ async fn silence_ends_a_session_but_only_after_a_full_ttl() {
     first.kill();
     let before = Instant::now();
     let second = world.registry(&settings).await;
-    assert_eq!(world.listed().await, [alive.clone()]);
+    assert_eq!(world.listed().await, std::slice::from_ref(&alive));
     // And nobody is declared dead before a full TTL has passed.
     eventually(PATIENCE, || async { status_of(&world.pool, &alive).await == "offline" }).await;
     assert!(before.elapsed() >= Duration::from_millis(1500), "{:?}", before.elapsed());

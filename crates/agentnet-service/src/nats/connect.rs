@@ -42,7 +42,12 @@ pub async fn connect(config: &NatsConfig, name: &str) -> Result<Nats, NatsError>
             let waited = Some(config.connect_deadline);
             return Err(NatsError::new(NatsErrorKind::Unavailable, &target, waited, cause));
         }
-        tracing::debug!(nats = target, attempt, cause = %cause, "NATS not reachable yet");
+        if attempt == 1 {
+            let deadline_s = config.connect_deadline.as_secs_f64();
+            tracing::warn!(nats = target, cause = %cause, deadline_s, "NATS not reachable yet; trying on");
+        } else {
+            tracing::debug!(nats = target, attempt, cause = %cause, "NATS not reachable yet");
+        }
         sleep_until(next).await;
     }
 }

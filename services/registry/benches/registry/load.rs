@@ -3,14 +3,14 @@
 use sqlx::{AssertSqlSafe, PgPool};
 
 /// `sent_at` of message `n`: one a second.
-pub fn at(n: usize) -> String {
+pub(crate) fn at(n: usize) -> String {
     let (days, second) = (n / 86_400, n % 86_400);
     let (month, day) = (days / 28 + 1, days % 28 + 1);
     format!("2026-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
 /// 99 % in one thread, the rest in a hundred small ones.
-pub async fn messages(pool: &PgPool, count: usize) {
+pub(crate) async fn messages(pool: &PgPool, count: usize) {
     let indexes: Vec<(String, String)> = sqlx::query_as(
         "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'agent_messages' AND indexname NOT LIKE '%pkey'",
     )

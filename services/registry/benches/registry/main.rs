@@ -53,12 +53,12 @@ fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-pub async fn connect(url: &str) -> Client {
+pub(crate) async fn connect(url: &str) -> Client {
     async_nats::ConnectOptions::with_token(TEST_TOKEN.to_owned()).connect(url).await.unwrap()
 }
 
 /// Runs a future in a thread of its own, as a process of its own would.
-pub fn in_thread<F: Future<Output = ()>>(make: impl FnOnce() -> F + Send + 'static) {
+pub(crate) fn in_thread<F: Future<Output = ()>>(make: impl FnOnce() -> F + Send + 'static) {
     std::thread::spawn(move || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(make());
     });
@@ -84,7 +84,7 @@ async fn wait_for_registry(client: &Client) {
     panic!("the registry doesn't answer");
 }
 
-pub async fn call(client: &Client, method: &str, body: &Value) -> Value {
+pub(crate) async fn call(client: &Client, method: &str, body: &Value) -> Value {
     let answer = client.request(format!("registry.{method}"), body.to_string().into()).await.unwrap();
     let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
     assert!(answer.get("error").is_none(), "{method} {body}: {answer}");
@@ -102,7 +102,7 @@ async fn queries(client: &Client, pool: &PgPool, messages: usize) {
     .unwrap();
     let cursor = format!(r#"{{"message_id":"{}","sent_at":"{}"}}"#, oldest.0, oldest.1);
     let deepest = base64::engine::general_purpose::URL_SAFE.encode(cursor);
-    let some = |n: usize| load::at(n * 7_919 % messages);
+    let some = move |n: usize| load::at(n * 7_919 % messages);
     type Make = Box<dyn Fn(usize) -> Value>;
     let cases: Vec<(&str, &str, Make)> = vec![
         ("first page of a thread", "thread_messages", Box::new(|_| json!({"thread_id": "big"}))),

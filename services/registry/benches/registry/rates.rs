@@ -12,7 +12,7 @@ use crate::{call, connect, in_thread};
 
 const ROUNDS: usize = 5;
 
-pub async fn compare(client: &Client, url: &str, requests: usize) {
+pub(crate) async fn compare(client: &Client, url: &str, requests: usize) {
     let answer = call(client, "register", &json!({"agent_id": "bench", "capabilities": ["math"]})).await;
     let account = answer["account_id"].as_str().unwrap().to_owned();
     let url = url.to_owned();

@@ -7,6 +7,8 @@
 mod entry;
 mod list;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -17,6 +19,7 @@ use agentnet_store::sessions::Session;
 use moka::sync::Cache;
 use tokio::sync::Notify;
 
+use entry::Dirty;
 pub use entry::Opened;
 pub(crate) use list::decode_cursor;
 pub use list::{ListPage, ListQuery, Liveness};
@@ -209,6 +212,11 @@ impl Presence {
     pub fn take_pending(&self, limit: usize) -> Pending {
         let now = self.now();
         self.write(|table| table.take_pending(now, limit))
+    }
+
+    /// Has the rows of these sessions written again, if they are still here.
+    pub fn rewrite(&self, tags: &[String]) {
+        self.write(|table| tags.iter().for_each(|tag| table.mark(tag, Dirty::Changed)));
     }
 
     /// Puts back what couldn't be written.

@@ -274,20 +274,25 @@ impl Table {
     }
 
     pub(super) fn put_back(&mut self, pending: &Pending) {
-        let changed = pending.changed.iter().map(|session| (session.session_tag.as_str(), Dirty::Changed));
-        let touched = pending.touched.iter().map(|(tag, _)| (tag.as_str(), Dirty::Touched));
-        for (tag, dirty) in changed.chain(touched) {
-            let Some(key) = self.keys.get(tag).cloned() else { continue };
-            let Some(entry) = self.sessions.get_mut(&key) else { continue };
-            if entry.dirty == Dirty::No {
-                self.dirty.push(key);
-            }
-            entry.dirty = entry.dirty.max(dirty);
+        for session in &pending.changed {
+            self.mark(&session.session_tag, Dirty::Changed);
+        }
+        for (tag, _) in &pending.touched {
+            self.mark(tag, Dirty::Touched);
         }
         for tag in &pending.ended {
             if !self.keys.contains_key(tag.as_str()) {
                 self.note_end(tag);
             }
         }
+    }
+
+    pub(super) fn mark(&mut self, tag: &str, dirty: Dirty) {
+        let Some(key) = self.keys.get(tag).cloned() else { return };
+        let Some(entry) = self.sessions.get_mut(&key) else { return };
+        if entry.dirty == Dirty::No {
+            self.dirty.push(key);
+        }
+        entry.dirty = entry.dirty.max(dirty);
     }
 }
