@@ -1,5 +1,7 @@
 //! `agentnet up` as a process: start, stop, crash, and what it leaves behind.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _};

@@ -64,7 +64,8 @@ pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
 
 fn table(ctx: &Context, agents: &[AgentInfo]) -> String {
     let mut table =
-        Table::new(&["Username", "Name", "Agent", "Capabilities", "Last seen", "Account"], ctx.out.width());
+        Table::new(&["Username", "Name", "Agent", "Capabilities", "Last seen", "Account"], ctx.out.width())
+            .whole(&[0, 5, 4]);
     for agent in agents {
         table.row(vec![
             paint(BOLD, clean(agent.username.as_deref().unwrap_or("-"))),

@@ -52,13 +52,18 @@ pub fn print(
         columns.push("Thread");
     }
     columns.push("Text");
-    let mut table = Table::new(&columns, ctx.out.width());
+    let mut table = Table::new(&columns, ctx.out.width()).whole(if with_thread {
+        &[0, 3, 1, 2, 4]
+    } else {
+        &[0, 3, 1, 2]
+    });
+    let today = ctx.out.now();
     for row in rows {
         let from = row.from_account_id.as_deref().map_or_else(|| "-".to_owned(), |id| names.of(id));
         let to =
             row.to_account_id.as_deref().map_or_else(|| clean(&row.to_agent).into_owned(), |id| names.of(id));
         let mut cells = vec![
-            time::date_time(&row.sent_at),
+            time::when(&row.sent_at, today),
             paint(person(&from), &from),
             paint(person(&to), &to),
             clean(&row.kind).into_owned(),

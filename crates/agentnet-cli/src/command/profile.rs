@@ -70,7 +70,8 @@ fn people(ctx: &Context, profile: &Profile) -> Result<(), Failure> {
     }
     ctx.out.line(paint(DIM, "\nSessions"))?;
     let mut table =
-        Table::new(&["Session", "Agent", "Registry", "Connected (UTC)", "Last seen"], ctx.out.width());
+        Table::new(&["Session", "Agent", "Registry", "Connected (UTC)", "Last seen"], ctx.out.width())
+            .whole(&[0]);
     for session in &profile.online_sessions {
         table.row(vec![
             clean(&session.session_tag).into_owned(),

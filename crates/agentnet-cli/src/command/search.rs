@@ -56,7 +56,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
             return ctx.out.line(paint(DIM, "No account fits."));
         }
         let columns = ["Username", "Name", "Online", "Capabilities", "Status", "Account"];
-        let mut table = Table::new(&columns, ctx.out.width());
+        let mut table = Table::new(&columns, ctx.out.width()).whole(&[0, 5]);
         for account in &answer.results {
             table.row(vec![
                 comfy_table::Cell::new(clean(&account.username)).add_attribute(comfy_table::Attribute::Bold),

@@ -70,7 +70,7 @@ fn people(ctx: &Context, answer: &ThreadListResponse, names: &Names) -> Result<(
         return ctx.out.line(paint(DIM, "No thread fits."));
     }
     let columns = ["Thread ID", "Messages", "Tail Msgs", "Tokens~", "Last Activity", "Participants"];
-    let mut table = Table::new(&columns, ctx.out.width());
+    let mut table = Table::new(&columns, ctx.out.width()).whole(&[0, 4]);
     for row in &answer.results {
         let last = row.last_message_at.as_deref().unwrap_or(&row.updated_at);
         let participants: Vec<String> = row.participants.iter().map(|id| names.of(id)).collect();

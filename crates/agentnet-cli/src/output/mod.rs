@@ -53,13 +53,13 @@ impl Out {
 
     /// One JSON document.
     pub fn document<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
-        let text = serde_json::to_string_pretty(value).map_err(not_json)?;
+        let text = serde_json::to_string_pretty(value).map_err(|error| not_json(&error))?;
         self.line(escape::clean_json(&text))
     }
 
     /// One JSON document in one line.
     pub fn json_line<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
-        let text = serde_json::to_string(value).map_err(not_json)?;
+        let text = serde_json::to_string(value).map_err(|error| not_json(&error))?;
         // A payload keeps the sender's line breaks between its tokens.
         self.line(escape::clean_json(&text.replace(['\n', '\r'], " ")))
     }
@@ -79,6 +79,6 @@ pub fn note(text: impl std::fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
-fn not_json(error: serde_json::Error) -> Failure {
+fn not_json(error: &serde_json::Error) -> Failure {
     Failure::local("internal", format!("the answer can't be written as JSON: {error}"), "report this")
 }

@@ -27,6 +27,15 @@ pub fn date_time(text: &str) -> String {
     }
 }
 
+/// The clock alone if it was today, else with the date; UTC.
+pub fn when(text: &str, now: Timestamp) -> String {
+    let full = date_time(text);
+    match full.strip_prefix(now.to_string().get(..10).unwrap_or_default()) {
+        Some(clock) if Timestamp::parse(text).is_some() => clock.trim_start().to_owned(),
+        _ => full,
+    }
+}
+
 /// `09:48:43`, UTC; the text itself when it isn't a time.
 pub fn clock(text: &str) -> String {
     match Timestamp::parse(text) {
@@ -50,6 +59,9 @@ mod tests {
         assert_eq!(of("2026-11-01T10:00:00Z"), "20 days ago");
         assert_eq!(of("yesterday\x1b"), "yesterday\\x1b");
         assert_eq!(date_time("2026-11-21T09:48:43.123456Z"), "2026-11-21 09:48:43");
+        assert_eq!(when("2026-11-21T09:48:43.1Z", now), "09:48:43");
+        assert_eq!(when("2026-11-20T09:48:43.1Z", now), "2026-11-20 09:48:43");
+        assert_eq!(when("2026-11-21 or so", now), "2026-11-21 or so");
         assert_eq!(clock("2026-11-21T11:48:43+02:00"), "09:48:43");
     }
 }

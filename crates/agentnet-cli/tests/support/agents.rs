@@ -25,7 +25,8 @@ pub fn shared() -> &'static Shared {
         let place: &'static Place = Box::leak(Box::new(Place::ephemeral()));
         let up = place.up(&[]);
         let url = up.ready()["nats_url"].as_str().unwrap().to_owned();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (echo, agents) = runtime.block_on(async {
             let echo = echo(&url).await;
             (echo, vec![slow(&url).await, faulty(&url).await, hostile(&url).await])
@@ -63,7 +64,12 @@ async fn slow(url: &str) -> AgentNode {
 /// Fails at everything.
 async fn faulty(url: &str) -> AgentNode {
     let handler = |_: Incoming| async { Err("this agent always fails".into()) };
-    builder(url, "faulty_bot").circuit_breaker(1_000_000, std::time::Duration::from_secs(1)).on_message(handler).start().await.unwrap()
+    builder(url, "faulty_bot")
+        .circuit_breaker(1_000_000, std::time::Duration::from_secs(1))
+        .on_message(handler)
+        .start()
+        .await
+        .unwrap()
 }
 
 /// Its texts try to take over terminals.

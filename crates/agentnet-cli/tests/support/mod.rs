@@ -1,5 +1,5 @@
 //! A network of its own for the tests: `agentnet up` on free ports with a temporary data directory.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, missing_docs, reason = "each test binary uses its part")]
 
 pub mod agents;
 
@@ -32,9 +32,12 @@ exec 3<&0 </dev/null
 up=$!
 echo "$up" > "$dir/up.pid"
 ( read -r _ <&3; kill -TERM "$up" ) >/dev/null 2>&1 &
+reader=$!
 exec 3<&-
 wait "$up"
 status=$?
+kill "$reader" 2>/dev/null
+wait "$reader"
 echo "$status" > "$dir/up.status"
 if [ -e "$dir/ephemeral" ]; then rm -rf "$dir"; fi
 exit "$status"
@@ -127,7 +130,7 @@ impl Place {
 
     /// Starts `agentnet up` and waits for nothing.
     pub fn up_unready(&self, args: &[&str]) -> Up<'_> {
-        for name in ["up.pid", "up.status"] {
+        for name in ["up.pid", "up.status", "ready.json"] {
             let _ = fs::remove_file(self.file(name));
         }
         let mut command = Command::new("/bin/sh");

@@ -27,7 +27,7 @@ pub const DATABASE: &str = "agentnet";
 pub async fn nats(dir: &DataDir, port: Option<u16>, progress: &Progress) -> Result<Arc<NatsServer>, Failure> {
     let step = Arc::new(progress.step("starting NATS"));
     let binary = find_nats(&step).await?;
-    let version = binary.version.clone();
+    let version = binary.version;
     let mut options = NatsOptions::new(dir.nats_dir());
     options.token = Some(dir.secrets().nats_token.clone());
     options.binary = Some(binary);

@@ -75,14 +75,14 @@ impl Kind {
         let env = told.env();
         let task = match self {
             Self::Registry => {
-                let mut config =
-                    FullConfig::<agentnet_registry::Config>::read::<Registry>(&env).map_err(bad_config)?;
+                let mut config = FullConfig::<agentnet_registry::Config>::read::<Registry>(&env)
+                    .map_err(|error| bad_config(&error))?;
                 config.service.announce = false;
-                start::<Registry>(config, shutdown).await.map_err(failed)?.task
+                start::<Registry>(config, shutdown).await.map_err(|error| failed(&error))?.task
             }
             Self::Persister => {
-                let config = FullConfig::read::<Persister>(&env).map_err(bad_config)?;
-                start::<Persister>(config, shutdown).await.map_err(failed)?.task
+                let config = FullConfig::read::<Persister>(&env).map_err(|error| bad_config(&error))?;
+                start::<Persister>(config, shutdown).await.map_err(|error| failed(&error))?.task
             }
         };
         Ok(Running { name: self.name(), task })
@@ -97,14 +97,14 @@ pub fn shutdown() -> Shutdown {
     })
 }
 
-fn bad_config(error: ConfigError) -> Failure {
+fn bad_config(error: &ConfigError) -> Failure {
     let hint = format!("correct or unset {}", error.variable());
     Failure::local("config", error.to_string(), hint)
 }
 
-fn failed(error: ServiceError) -> Failure {
+fn failed(error: &ServiceError) -> Failure {
     let mut detail = error.to_string();
-    let mut cause = std::error::Error::source(&error);
+    let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         detail = format!("{detail}: {error}");
         cause = error.source();

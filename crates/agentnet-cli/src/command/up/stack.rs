@@ -44,10 +44,21 @@ impl Stack {
     /// # Errors
     /// What couldn't be started.
     pub async fn start(dir: &DataDir, args: &Args, progress: &Progress) -> Result<Self, Failure> {
-        let (nats, postgres) = tokio::try_join!(
+        // Both are waited for: one that is given up in the middle of its start would end after us.
+        let (nats, postgres) = match tokio::join!(
             servers::nats(dir, args.nats_port, progress),
             servers::postgres(dir, args.pg_port, progress),
-        )?;
+        ) {
+            (Ok(nats), Ok(postgres)) => (nats, postgres),
+            (Err(failure), started) => {
+                stop_postgres(started.ok(), progress).await;
+                return Err(failure);
+            }
+            (started, Err(failure)) => {
+                stop_nats(started.ok(), progress).await;
+                return Err(failure);
+            }
+        };
         let told = Told { nats_url: nats.url(), database_url: postgres.url(servers::DATABASE) };
         let stack = Self { nats, postgres, shutdown: services::shutdown(), told, services: Mutex::default() };
         let step = progress.step("starting services");
@@ -114,18 +125,26 @@ impl Stack {
                 step.failed(&format!("{} did not stop in time", late.join(" and ")));
             }
         }
-        let step = progress.step("stopping NATS");
-        let nats = Arc::clone(&self.nats);
-        // It fails only if the blocking call panics, which the next step doesn't depend on.
-        let _ = tokio::task::spawn_blocking(move || nats.stop()).await;
-        step.done("NATS stopped");
-        let step = progress.step("stopping Postgres");
-        let postgres = Arc::clone(&self.postgres);
-        let _ = tokio::task::spawn_blocking(move || postgres.stop(StopMode::Fast)).await;
-        step.done("Postgres stopped");
+        stop_nats(Some(Arc::clone(&self.nats)), progress).await;
+        stop_postgres(Some(Arc::clone(&self.postgres)), progress).await;
     }
 
     pub(super) fn running(&self) -> std::sync::MutexGuard<'_, Vec<Running>> {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn stop_nats(server: Option<Arc<NatsServer>>, progress: &Progress) {
+    let Some(server) = server else { return };
+    let step = progress.step("stopping NATS");
+    // It fails only if the blocking call panics, which the next step doesn't depend on.
+    let _ = tokio::task::spawn_blocking(move || server.stop()).await;
+    step.done("NATS stopped");
+}
+
+async fn stop_postgres(server: Option<Arc<PostgresServer>>, progress: &Progress) {
+    let Some(server) = server else { return };
+    let step = progress.step("stopping Postgres");
+    let _ = tokio::task::spawn_blocking(move || server.stop(StopMode::Fast)).await;
+    step.done("Postgres stopped");
 }

@@ -1,7 +1,5 @@
 //! What passes on the network's subjects, told apart.
 
-use std::borrow::Cow;
-
 use agentnet::proto::{Envelope, Receipt, StoredNotice, Subject};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -73,7 +71,7 @@ impl Event {
     /// The event as one JSON object, under the names of the wire. `observed_at` is ours.
     pub fn to_json(&self, subject: &str, observed_at: &str, include_payload: bool) -> Line<'_> {
         let body = match self {
-            Self::Message { envelope, .. } if include_payload => Body::Message(Cow::Borrowed(envelope)),
+            Self::Message { envelope, .. } if include_payload => Body::Message(envelope),
             Self::Message { envelope, .. } => Body::Summary(without_payload(envelope)),
             Self::Receipt(receipt) => Body::Receipt(receipt),
             Self::Stored { notice, .. } => Body::Stored(notice),
@@ -104,7 +102,7 @@ pub struct Line<'a> {
 #[derive(Debug, Serialize)]
 enum Body<'a> {
     #[serde(rename = "message")]
-    Message(Cow<'a, Envelope>),
+    Message(&'a Envelope),
     #[serde(rename = "message")]
     Summary(Value),
     #[serde(rename = "receipt")]

@@ -15,8 +15,10 @@ use crate::output::{
 const LEAST_PREVIEW: usize = 20;
 /// Longest preview where there is no terminal.
 const PIPE_PREVIEW: usize = 240;
-/// Columns of a thread id in a line.
-const THREAD_COLUMNS: usize = 24;
+/// Columns of a terminal on which whole thread ids leave room for a preview.
+const WIDE: u16 = 130;
+/// Columns of a thread id on a narrower one, where it can be recognised if not copied.
+const THREAD_COLUMNS: usize = 16;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +54,10 @@ fn message(envelope: &Envelope, redelivered: bool, names: &Names, look: Look) ->
         label.push_str("again ");
     }
     let style = if envelope.kind == kind::ERROR { BAD } else { WARN };
-    let thread = text::shorten(&clean(&envelope.thread_id_or_default()), THREAD_COLUMNS);
+    let mut thread = clean(&envelope.thread_id_or_default()).into_owned();
+    if look.width.is_some_and(|width| width < WIDE) {
+        thread = text::shorten(&thread, THREAD_COLUMNS);
+    }
     let taken = at.width() + from.width() + to.width() + label.width() + thread.width() + 8;
     let room =
         look.width.map_or(PIPE_PREVIEW, |width| usize::from(width).saturating_sub(taken).max(LEAST_PREVIEW));
