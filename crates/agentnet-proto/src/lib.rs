@@ -16,6 +16,7 @@ mod pystr;
 pub mod receipt;
 pub mod rpc;
 pub mod schema_version;
+pub mod signature;
 pub mod subject;
 pub mod timestamp;
 pub mod username;

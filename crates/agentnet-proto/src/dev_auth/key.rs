@@ -60,7 +60,17 @@ impl SecretKey {
     /// Signs `message`: base64url without padding, 86 characters.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> String {
-        BASE64.encode(self.0.sign(message).to_bytes())
+        BASE64.encode(self.sign_bytes(message))
+    }
+
+    /// Signs `message`: the 64 raw bytes.
+    #[must_use]
+    pub fn sign_bytes(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+
+    pub(crate) const fn signing_key(&self) -> &SigningKey {
+        &self.0
     }
 }
 
