@@ -312,3 +312,72 @@ async fn replicas_may_migrate_an_empty_database_at_once() {
         start.await.unwrap().stop().await;
     }
 }
+
+#[tokio::test]
+async fn a_database_that_hangs_is_answered_in_time() {
+    let world = World::new().await;
+    let registry = world.registry(&[]).await;
+    let mut blocker = world.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE agent_accounts, agent_messages IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *blocker)
+        .await
+        .unwrap();
+    // More at once than there are connections, so that some wait for those that hang.
+    let calls = (0..12).map(|n| {
+        let client = world.client.clone();
+        tokio::spawn(async move {
+            let (method, body) = match n % 3 {
+                0 => ("search", json!({})),
+                1 => ("resolve_account", json!({"username": format!("u{n}")})),
+                _ => ("message_search", json!({})),
+            };
+            let asked = Instant::now();
+            (support::call(&client, method, &body.to_string()).await, asked.elapsed())
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        let (answer, took) = call.await.unwrap();
+        assert_eq!(answer["retryable"], true, "{answer}");
+        assert!(took < Duration::from_millis(1950), "{took:?}: {answer}");
+    }
+    blocker.rollback().await.unwrap();
+    eventually(PATIENCE, || async { world.call("search", json!({})).await.get("error").is_none() }).await;
+    registry.stop().await;
+}
+
+#[tokio::test]
+async fn a_registry_waits_for_nats_at_start() {
+    let world = World::new().await;
+    world.nats.stop();
+    let (url, db_url) = (world.nats.url(), world.db.url().to_owned());
+    let starting = tokio::spawn(async move { Running::start(&url, &db_url, &[]).await });
+    // It goes on trying: the first attempts have failed by the time the server is there.
+    tokio::task::yield_now().await;
+    world.nats.restart().unwrap();
+    let registry = tokio::time::timeout(PATIENCE, starting).await.expect("never started").unwrap();
+    let client = connect(&world.nats.url()).await;
+    assert_eq!(support::call(&client, "list", "{}").await["agents"], json!([]));
+    registry.stop().await;
+}
+
+#[tokio::test]
+async fn rows_that_were_ended_in_error_come_back() {
+    let world = World::new().await;
+    let registry = world.registry(&[("AGENTNET_PRESENCE_FLUSH_SECONDS", "0.1")]).await;
+    let tag = world.register(json!({"agent_id": "alive"})).await["session_tag"].as_str().unwrap().to_owned();
+    sqlx::query("UPDATE agent_sessions SET status = 'offline', disconnected_at = now()")
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    eventually(PATIENCE, || async {
+        world.publish("hello", &json!({"agent_id": "alive", "session_tag": tag})).await;
+        status_of(&world.pool, &tag).await == "online"
+    })
+    .await;
+    let connected: bool = sqlx::query_scalar("SELECT disconnected_at IS NULL FROM agent_sessions")
+        .fetch_one(&world.pool)
+        .await
+        .unwrap();
+    assert!(connected);
+    registry.stop().await;
+}
