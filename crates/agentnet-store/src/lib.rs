@@ -1,14 +1,16 @@
 //! Postgres storage of AgentNet, through sqlx: one file per aggregate, plain functions on a connection.
 //!
 //! Used by the registry and the persister only (see `docs/adr/`): the persister writes messages and deliveries, the
-//! registry accounts, keys and sessions; the registry reads everything and prunes what is old. The migrations are
-//! embedded and run by [`Store::migrate`].
+//! registry accounts, keys and sessions; the registry reads everything, delivers again and prunes what is old. The
+//! migrations are embedded and run by [`Store::migrate`].
 
 pub mod account_search;
 pub mod accounts;
+pub mod deliveries;
 pub mod ingest;
 pub mod keys;
 pub mod messages;
+pub mod progress;
 pub mod retention;
 pub mod sessions;
 mod store;

@@ -70,6 +70,28 @@ pub async fn quarantine(pool: &PgPool, after: Duration) -> Result<u64, StoreErro
     .map_err(StoreError::query("retention.quarantine"))
 }
 
+/// Deletes deliveries known from receipts only, whose message hasn't come for longer than `after`, with their events;
+/// returns how many.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn delivery_stubs(pool: &PgPool, after: Duration) -> Result<u64, StoreError> {
+    sqlx::query(
+        "WITH stub AS (SELECT message_id, recipient FROM agent_deliveries WHERE NOT has_message \
+             AND created_at < now() - make_interval(secs => $1) LIMIT $2 FOR UPDATE SKIP LOCKED), \
+         told AS (DELETE FROM agent_delivery_events e USING stub \
+             WHERE e.message_id = stub.message_id AND e.recipient = stub.recipient) \
+         DELETE FROM agent_deliveries d USING stub \
+         WHERE d.message_id = stub.message_id AND d.recipient = stub.recipient",
+    )
+    .bind(after.as_secs_f64())
+    .bind(STEP)
+    .execute(pool)
+    .await
+    .map(|done| done.rows_affected())
+    .map_err(StoreError::query("retention.delivery_stubs"))
+}
+
 /// One step over at most `max_threads` threads without activity for longer than `after`: deletes up to 5,000 of
 /// their messages with the deliveries, and the threads that are empty then. Messages that the network still tries to
 /// deliver stay. Nothing removed means nothing is left to do.
@@ -104,11 +126,12 @@ pub async fn stale_threads(pool: &PgPool, after: Duration, max_threads: i64) -> 
     .fetch_all(&mut *tx)
     .await
     .map_err(&failed)?;
-    sqlx::query("DELETE FROM agent_deliveries WHERE message_id = ANY($1)")
-        .bind(&messages)
-        .execute(&mut *tx)
-        .await
-        .map_err(&failed)?;
+    for sql in [
+        "DELETE FROM agent_deliveries WHERE message_id = ANY($1)",
+        "DELETE FROM agent_delivery_events WHERE message_id = ANY($1)",
+    ] {
+        sqlx::query(sql).bind(&messages).execute(&mut *tx).await.map_err(&failed)?;
+    }
     let emptied = sqlx::query(
         "DELETE FROM agent_threads t WHERE thread_id = ANY($1) \
          AND NOT EXISTS (SELECT FROM agent_messages m WHERE m.thread_id = t.thread_id)",

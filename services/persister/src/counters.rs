@@ -5,10 +5,13 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use crate::progress::{Board, Seen};
+
 /// Cheap handle of a running persister.
 #[derive(Clone, Debug, Default)]
 pub struct Handle {
     cells: Arc<Cells>,
+    pub(crate) board: Board,
 }
 
 /// Figures since the start.
@@ -56,6 +59,11 @@ pub(crate) enum Count {
 }
 
 impl Handle {
+    /// What the last look at the stream's progress found.
+    pub fn progress(&self) -> Option<Seen> {
+        self.board.last().1
+    }
+
     /// The figures now.
     pub fn counters(&self) -> Counters {
         let [

@@ -7,6 +7,9 @@
 //! | takes what is there, one transaction, retried until Postgres takes it | `writer` |
 //! | after the commit: notices to senders, then acknowledgements to the stream | `notify`, `notice` |
 //!
+//! Beside them, `progress` tells the registry until when everything is committed, and raises the alarm over what left the
+//! stream without being stored; `lag` watches how full the stream is.
+//!
 //! The stages run at once, so that the next batch is decoded while Postgres commits and the last one is answered while
 //! the next commits. Nothing lingers: alone, a message is committed at once; under load batches grow by themselves.
 //! Replicas share the consumer and need not know of each other.
@@ -22,6 +25,7 @@ mod error;
 mod lag;
 mod notice;
 mod notify;
+mod progress;
 mod service;
 mod source;
 pub mod stream;
@@ -32,4 +36,5 @@ mod writer;
 pub use config::{Config, Security, StreamConfig};
 pub use counters::{Counters, Handle};
 pub use error::PersisterError;
+pub use progress::{AlarmConfig, Seen};
 pub use service::Persister;

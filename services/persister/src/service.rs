@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use agentnet_proto::{
-    SharedClock,
+    IdGen as _, SharedClock, SystemIds,
     subject::{LEGACY_REPLY_INBOXES, PERSISTER_QUEUE},
 };
 use agentnet_service::{
@@ -27,14 +27,15 @@ use crate::{
     error::PersisterError,
     lag,
     notify::Notifier,
+    progress::{self, AlarmConfig},
     source::{MEMORY_KIB, Source},
-    stream::{self, Consumer, StreamError},
+    stream::{self, Opened, StreamError},
     tap::Tap,
     writer::Writer,
 };
 
-/// The writer's, one for readiness, one to spare while a broken one closes.
-const CONNECTIONS: u32 = 3;
+/// The writer's, one for readiness, one for progress, one to spare while a broken one closes.
+const CONNECTIONS: u32 = 4;
 /// Batches that may wait for their answers while the next one commits.
 const ANSWERS_AHEAD: usize = 2;
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -47,7 +48,7 @@ pub struct Persister {
     deps: Deps,
     store: Store,
     jetstream: jetstream::Context,
-    consumer: Consumer,
+    opened: Opened,
     tap: Option<Subscriber>,
     clock: SharedClock,
     handle: Handle,
@@ -79,7 +80,7 @@ impl Service for Persister {
             .map_err(|source| PersisterError::Database { waited, source })?;
         let jetstream = jetstream::new(deps.nats.client().clone());
         let unusable = |error: &StreamError| matches!(error, StreamError::Unusable { .. });
-        let consumer = until(waited, "JetStream", unusable, || stream::ensure(&jetstream, &config.stream))
+        let opened = until(waited, "JetStream", unusable, || stream::open(&jetstream, &config.stream))
             .await
             .map_err(|source| PersisterError::Stream { waited, source })?;
         let tap = match config.security.has_legacy_replies() {
@@ -92,16 +93,20 @@ impl Service for Persister {
             ),
             false => None,
         };
-        register_checks(&deps, &store, &jetstream);
         let handle = Handle::default();
+        register_checks(&deps, &store, &jetstream, &handle, config.alarm);
+        // Before anything is pulled, so that the first sequence is accounted for.
+        if let Err(cause) = progress::look(&jetstream, &store).await {
+            tracing::warn!(cause, "the stream's progress can't be noted yet");
+        }
         let clock = config.clock.clone();
-        let persister = Self { config, deps, store, jetstream, consumer, tap, clock, handle: handle.clone() };
+        let persister = Self { config, deps, store, jetstream, opened, tap, clock, handle: handle.clone() };
         Ok((persister, handle))
     }
 
     /// Moves messages until a stop; then commits and answers what is in hand.
     async fn run(self, shutdown: Shutdown) -> Result<(), PersisterError> {
-        let Self { config, deps, store, jetstream, consumer, tap, clock, handle } = self;
+        let Self { config, deps, store, jetstream, opened, tap, clock, handle } = self;
         let rules =
             Rules { max_message_bytes: config.max_message_bytes, chars_per_token: config.chars_per_token };
         let memory = Arc::new(Semaphore::new(MEMORY_KIB));
@@ -123,7 +128,7 @@ impl Service for Persister {
             memory,
             out: work_in,
         };
-        parts.spawn(named("source", source.run(consumer, stop.clone())));
+        parts.spawn(named("source", source.run(opened, stop.clone())));
         let writer = Writer {
             client: deps.nats.client().clone(),
             clock,
@@ -132,6 +137,7 @@ impl Service for Persister {
             input: work_out,
             out: done_in,
             handle: handle.clone(),
+            replica: SystemIds::new(config.clock.clone()).ulid_lower(),
             timer: deps.stats.timer("db.persist_batch"),
             store: store.clone(),
             #[cfg(feature = "faulty")]
@@ -140,6 +146,9 @@ impl Service for Persister {
         parts.spawn(named("writer", writer.run(shutdown.clone())));
         let notifier = Notifier { nats: deps.nats.clone(), input: done_out, handle: handle.clone() };
         parts.spawn(named("notifier", notifier.run()));
+        let (board, stop_progress) = (handle.board.clone(), stop.clone());
+        let watching = progress::watch(jetstream.clone(), store.clone(), board, stop_progress);
+        parts.spawn(named("progress", watching));
         parts.spawn(named("lag", lag::watch(jetstream, handle, stop)));
         let mut broken = None;
         while let Some(ended) = parts.join_next().await {
@@ -162,7 +171,15 @@ async fn named(name: &'static str, part: impl Future<Output = ()>) -> &'static s
     name
 }
 
-fn register_checks(deps: &Deps, store: &Store, jetstream: &jetstream::Context) {
+fn register_checks(
+    deps: &Deps,
+    store: &Store,
+    jetstream: &jetstream::Context,
+    handle: &Handle,
+    alarm: AlarmConfig,
+) {
+    let board = handle.board.clone();
+    deps.health.register("progress", move || std::future::ready(board.check(alarm)));
     let store = store.clone();
     deps.health.register("database", move || {
         let store = store.clone();

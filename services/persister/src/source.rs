@@ -16,7 +16,7 @@ use crate::{
     ack::Ack,
     config::StreamConfig,
     decode::{self, Raw, Rules},
-    stream::{self, Consumer},
+    stream::{self, Opened},
     work::{Meta, Work},
 };
 
@@ -44,17 +44,17 @@ pub(crate) struct Source {
 impl Source {
     /// Pulls until told to stop or until nobody takes what it brings. Whatever happens to the connection, the stream
     /// or the consumer, it makes them anew and goes on.
-    pub(crate) async fn run(self, consumer: Consumer, stop: CancellationToken) {
-        let mut consumer = Some(consumer);
+    pub(crate) async fn run(self, opened: Opened, stop: CancellationToken) {
+        let mut opened = Some(opened);
         let mut pause = PAUSE.0;
         while !stop.is_cancelled() {
-            let ready = match consumer.take() {
-                Some(consumer) => Ok(consumer),
-                None => stream::ensure(&self.jetstream, &self.config).await,
+            let ready = match opened.take() {
+                Some(opened) => Ok(opened),
+                None => stream::open(&self.jetstream, &self.config).await,
             };
             match ready {
-                Ok(consumer) => {
-                    if self.pull(&consumer, &stop).await {
+                Ok(opened) => {
+                    if self.pull(&opened, &stop).await {
                         pause = PAUSE.0;
                     }
                 }
@@ -71,8 +71,9 @@ impl Source {
     }
 
     /// Pulls until something breaks or a stop is asked for. Returns whether anything came.
-    async fn pull(&self, consumer: &Consumer, stop: &CancellationToken) -> bool {
-        let opened = consumer
+    async fn pull(&self, opened: &Opened, stop: &CancellationToken) -> bool {
+        let pulling = opened
+            .consumer
             .stream()
             .max_messages_per_batch(self.batch_max)
             .max_bytes_per_batch(AHEAD)
@@ -80,7 +81,7 @@ impl Source {
             .expires(PULL_EXPIRES)
             .messages()
             .await;
-        let mut messages: pull::Stream = match opened {
+        let mut messages: pull::Stream = match pulling {
             Ok(messages) => messages,
             Err(error) => {
                 tracing::warn!(%error, "the stream can't be pulled from; trying on");
@@ -97,7 +98,7 @@ impl Source {
             match next {
                 Some(Ok(message)) => {
                     any = true;
-                    let Some(work) = self.receive(message).await else { continue };
+                    let Some(work) = self.receive(message, opened.created_at).await else { continue };
                     if self.out.send(work).await.is_err() {
                         return any;
                     }
@@ -111,7 +112,7 @@ impl Source {
         }
     }
 
-    async fn receive(&self, message: jetstream::Message) -> Option<Work> {
+    async fn receive(&self, message: jetstream::Message, stream_created: Timestamp) -> Option<Work> {
         let (published, stream_seq, delivered) = match message.info() {
             Ok(info) => (info.published, info.stream_sequence, info.delivered),
             Err(error) => {
@@ -136,6 +137,7 @@ impl Source {
             ack: reply.map(Ack::new),
             subject: raw.subject,
             stream_seq: raw.stream_seq,
+            stream_created: Some(stream_created),
             _memory: memory,
         };
         Some(Work { item: decoded.item, meta })

@@ -1,6 +1,9 @@
 //! The stream `AGENTNET` and the durable consumer that all replicas share.
 
-use agentnet_proto::subject::{CAPTURED, PERSISTER_CONSUMER, STREAM};
+use agentnet_proto::{
+    Timestamp,
+    subject::{CAPTURED, PERSISTER_CONSUMER, STREAM},
+};
 use async_nats::jetstream::{
     self, Context,
     consumer::{AckPolicy, DeliverPolicy, pull},
@@ -78,6 +81,19 @@ fn consumer_config(config: &StreamConfig) -> pull::Config {
 /// # Errors
 /// [`StreamError`]; all but [`StreamError::Unusable`] may pass.
 pub async fn ensure(jetstream: &Context, config: &StreamConfig) -> Result<Consumer, StreamError> {
+    open(jetstream, config).await.map(|opened| opened.consumer)
+}
+
+/// The consumer, and the incarnation of the stream it belongs to.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened {
+    pub(crate) consumer: Consumer,
+    /// When the stream was made: sequences are counted from then.
+    pub(crate) created_at: Timestamp,
+}
+
+/// As [`ensure`].
+pub(crate) async fn open(jetstream: &Context, config: &StreamConfig) -> Result<Opened, StreamError> {
     let wanted = stream_config(config);
     let stream = match jetstream.get_stream(STREAM).await {
         Ok(stream) => {
@@ -97,7 +113,8 @@ pub async fn ensure(jetstream: &Context, config: &StreamConfig) -> Result<Consum
         },
         Err(error) => return Err(StreamError::Look(error)),
     };
-    stream.create_consumer(consumer_config(config)).await.map_err(StreamError::Consumer)
+    let consumer = stream.create_consumer(consumer_config(config)).await.map_err(StreamError::Consumer)?;
+    Ok(Opened { consumer, created_at: Timestamp::from_offset(stream.cached_info().created) })
 }
 
 async fn update(jetstream: &Context, found: &Config, wanted: &Config) -> Result<(), StreamError> {

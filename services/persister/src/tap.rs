@@ -61,6 +61,7 @@ impl Tap {
             ack: None,
             subject: raw.subject,
             stream_seq: None,
+            stream_created: None,
             _memory: memory,
         };
         self.out.try_send(Work { item: decoded.item, meta }).is_ok()

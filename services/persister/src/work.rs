@@ -24,6 +24,8 @@ pub(crate) struct Meta {
     pub(crate) subject: String,
     /// Its place in the stream.
     pub(crate) stream_seq: Option<u64>,
+    /// Which incarnation of the stream that is in.
+    pub(crate) stream_created: Option<Timestamp>,
     /// Its share of the memory for bodies, given back when all is done.
     pub(crate) _memory: OwnedSemaphorePermit,
 }

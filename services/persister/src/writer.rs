@@ -2,11 +2,11 @@
 
 use std::{ops::Range, time::Duration};
 
-use agentnet_proto::{ErrorCode, SharedClock};
+use agentnet_proto::{ErrorCode, SharedClock, subject::STREAM};
 use agentnet_service::shutdown::Shutdown;
 use agentnet_store::{
     Store, StoreError,
-    ingest::{self, Item, Verdict},
+    ingest::{self, Item, Taken, Verdict},
 };
 use async_nats::Client;
 use sqlx::{Postgres, pool::PoolConnection};
@@ -37,6 +37,8 @@ pub(crate) struct Writer {
     pub(crate) input: mpsc::Receiver<Work>,
     pub(crate) out: mpsc::Sender<Committed>,
     pub(crate) handle: Handle,
+    /// Names this persister among those of the stream.
+    pub(crate) replica: String,
     pub(crate) timer: std::sync::Arc<agentnet_service::stats::Timer>,
     #[cfg(feature = "faulty")]
     pub(crate) acknowledges_before_commit: bool,
@@ -113,7 +115,8 @@ impl Writer {
         let mut retry = Retry::default();
         while let Some(range) = open.pop() {
             let Some(part) = items.get(range.clone()) else { continue };
-            match connection.ingest(part).await {
+            let metas = metas.get(range.clone()).unwrap_or_default();
+            match connection.ingest(part, metas, &self.replica).await {
                 Ok(verdicts) => {
                     retry.succeeded();
                     self.handle.add(Count::Batches, 1);
@@ -126,7 +129,7 @@ impl Writer {
                     open.extend([middle..range.end, range.start..middle]);
                 }
                 Err(error) if ingest::is_data_error(&error) => {
-                    if let (Some(item), Some(meta)) = (items.get(range.start), metas.get(range.start))
+                    if let (Some(item), Some(meta)) = (items.get(range.start), metas.first())
                         && let Some(slot) = outcomes.get_mut(range.start)
                     {
                         *slot = Some(self.refuse(connection, item, meta, &error, &mut retry).await);
@@ -160,7 +163,7 @@ impl Writer {
         };
         let row = [Item::Quarantine(Box::new(row))];
         loop {
-            match connection.ingest(&row).await {
+            match connection.ingest(&row, std::slice::from_ref(meta), &self.replica).await {
                 Ok(_) => return outcome,
                 Err(error) if ingest::is_data_error(&error) => {
                     tracing::error!(subject = meta.subject, cause = %cause(&error), "the quarantine refuses it; dropped");
@@ -180,12 +183,22 @@ struct Connection {
 }
 
 impl Connection {
-    async fn ingest(&mut self, items: &[Item]) -> Result<Vec<Verdict>, StoreError> {
+    async fn ingest(
+        &mut self,
+        items: &[Item],
+        metas: &[Meta],
+        replica: &str,
+    ) -> Result<Vec<Verdict>, StoreError> {
+        // All of one incarnation, but for the moment in which the stream was replaced.
+        let created_at = metas.iter().rev().find_map(|meta| meta.stream_created);
+        let place = |meta: &Meta| meta.stream_seq.filter(|_| meta.stream_created == created_at);
+        let seqs: Vec<Option<u64>> = metas.iter().map(place).collect();
+        let taken = created_at.map(|created_at| Taken { stream: STREAM, created_at, replica, seqs: &seqs });
         let mut connection = match self.held.take() {
             Some(connection) => connection,
             None => self.store.pool().acquire().await.map_err(StoreError::Unavailable)?,
         };
-        let result = match timeout(COMMIT_LIMIT, ingest::ingest(&mut connection, items)).await {
+        let result = match timeout(COMMIT_LIMIT, ingest::ingest_taken(&mut connection, items, taken.as_ref())).await {
             Ok(result) => result,
             Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
         };

@@ -9,8 +9,10 @@
 
 mod fold;
 mod item;
+mod taken;
 mod threads;
 mod write_deliveries;
+mod write_events;
 mod write_messages;
 mod write_quarantine;
 mod write_threads;
@@ -21,6 +23,7 @@ use sqlx::{Connection, PgConnection};
 
 pub use self::fold::{HELD_BACK_PAUSE, LEASE, RECEIPT_WAIT};
 pub use self::item::{Effect, Item, MessageRow, QuarantineRow, ReceiptRow, Recipient, Verdict};
+pub use self::taken::Taken;
 use self::{fold::Deliveries, write_messages::Known};
 use crate::StoreError;
 
@@ -29,13 +32,26 @@ use crate::StoreError;
 /// # Errors
 /// Those of the statements, see [`StoreError::is_transient`] and [`is_data_error`].
 pub async fn ingest(conn: &mut PgConnection, items: &[Item]) -> Result<Vec<Verdict>, StoreError> {
+    ingest_taken(conn, items, None).await
+}
+
+/// As [`ingest`], and notes in the same transaction which parts of the stream are committed now.
+///
+/// # Errors
+/// As [`ingest`].
+pub async fn ingest_taken(
+    conn: &mut PgConnection,
+    items: &[Item],
+    taken: Option<&Taken<'_>>,
+) -> Result<Vec<Verdict>, StoreError> {
     let batch = Batch::of(items);
     if batch.messages.is_empty() && batch.quarantine.is_empty() && batch.asks.is_empty() {
-        // One statement is its own transaction.
-        return batch.write(conn).await;
+        // One statement is its own transaction. What it adds to the history of deliveries comes after it, and comes
+        // again with the batch if it was lost.
+        return batch.write(conn, taken).await;
     }
     let mut tx = conn.begin().await.map_err(StoreError::query("ingest.begin"))?;
-    let verdicts = batch.write(&mut tx).await?;
+    let verdicts = batch.write(&mut tx, taken).await?;
     tx.commit().await.map_err(StoreError::query("ingest.commit"))?;
     Ok(verdicts)
 }
@@ -91,7 +107,11 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    async fn write(&self, conn: &mut PgConnection) -> Result<Vec<Verdict>, StoreError> {
+    async fn write(
+        &self,
+        conn: &mut PgConnection,
+        taken: Option<&Taken<'_>>,
+    ) -> Result<Vec<Verdict>, StoreError> {
         let mut inserted = HashSet::new();
         if !self.messages.is_empty() {
             let rows: Vec<&MessageRow> = self.messages.values().copied().collect();
@@ -106,6 +126,7 @@ impl<'a> Batch<'a> {
         fresh().for_each(|row| deliveries.message(row));
         let mut verdicts = Vec::with_capacity(self.items.len());
         let mut first_copies = inserted.clone();
+        let mut told = Vec::new();
         for item in self.items {
             verdicts.push(match item {
                 Item::Message(row) if first_copies.remove(&row.message_id) => Verdict::Inserted,
@@ -113,6 +134,7 @@ impl<'a> Batch<'a> {
                 Item::Receipt(row) => match self.recipient(row, &inserted, &known) {
                     Some(recipient) => {
                         deliveries.receipt(row, recipient);
+                        told.push((&**row, recipient));
                         Verdict::Noted
                     }
                     None => Verdict::Unresolved,
@@ -120,11 +142,15 @@ impl<'a> Batch<'a> {
                 Item::Quarantine(_) => Verdict::Quarantined,
             });
         }
-        if !deliveries.is_empty() {
-            write_deliveries::merge(conn, &deliveries).await?;
-        }
         if !self.quarantine.is_empty() {
             write_quarantine::insert(conn, &self.quarantine).await?;
+        }
+        let noted = taken.and_then(|taken| taken.noted(&verdicts));
+        if !deliveries.is_empty() {
+            let redelivered = write_deliveries::merge(conn, &deliveries, noted.as_ref()).await?;
+            write_events::add(conn, &told, &redelivered).await?;
+        } else if let Some(noted) = &noted {
+            noted.write(conn).await?;
         }
         tracing::trace!(
             items = verdicts.len(),

@@ -1,16 +1,27 @@
 //! Rows of `agent_deliveries`.
 
+use std::collections::HashSet;
+
 use agentnet_proto::Timestamp;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::fold::{Columns, Deliveries, HELD_BACK_PAUSE};
 use super::item::ReceiptRow;
+use super::taken::Noted;
 use crate::StoreError;
 
 /// `w.wins`: whether the incoming receipt decides, by the ranks of `fold.rs`. What the network ended itself (expired,
-/// dead) yields to `processed` only.
+/// dead) yields to `processed` only. What was taken back from a lost session isn't given to it again by a copy of its
+/// `accepted`.
+///
+/// The statement also notes what of the stream is committed now (`taken.rs`), which costs no trip of its own then.
 const UPSERT: &str = "
+WITH noted AS (
+    INSERT INTO agent_stream_commits AS c (stream, created_at, replica, seqs)
+    SELECT $20::text, $21::timestamptz, $22::text, $23::text::int8multirange WHERE $20 IS NOT NULL
+    ON CONFLICT (stream, created_at, replica) DO UPDATE SET seqs = c.seqs + excluded.seqs),
+merged AS (
 INSERT INTO agent_deliveries AS d (
     message_id, recipient, state, sender_account_id, thread_id, handler_account_id, owner_session, receipt_at,
     next_attempt_at, lease_until, expires_at, last_code, last_detail, has_message, created_at, accepted_at, finished_at)
@@ -58,8 +69,10 @@ ON CONFLICT (message_id, recipient) DO UPDATE SET
             FROM (
                 SELECT excluded.has_message AND NOT d.has_message AS arrives,
                     excluded.receipt_at IS NOT NULL AND (
+                        CASE WHEN d.state = 'pending' AND d.attempts > 0 AND excluded.state = 'accepted'
+                            AND excluded.receipt_at < d.receipt_at THEN 0 ELSE
                         CASE excluded.state WHEN 'processed' THEN 4 WHEN 'rejected' THEN 3 WHEN 'pending' THEN 0
-                            ELSE CASE WHEN excluded.last_code = 'duplicate' THEN 1 ELSE 2 END END,
+                            ELSE CASE WHEN excluded.last_code = 'duplicate' THEN 1 ELSE 2 END END END,
                         excluded.receipt_at
                     ) > (
                         CASE d.state WHEN 'processed' THEN 4 WHEN 'pending' THEN 0
@@ -69,11 +82,17 @@ ON CONFLICT (message_id, recipient) DO UPDATE SET
                     ) AS wins
             ) AS w
         ) AS m
-    )";
+    )
+RETURNING d.message_id, d.recipient, d.redeliveries)
+SELECT message_id, recipient FROM merged WHERE redeliveries > 0";
 
 /// Writes new rows and merges into those that are there. A row that only receipts made is one of their own account,
-/// and becomes a delivery when its message arrives.
-pub(super) async fn merge(conn: &mut PgConnection, deliveries: &Deliveries<'_>) -> Result<(), StoreError> {
+/// and becomes a delivery when its message arrives. Returns those that the network has delivered again.
+pub(super) async fn merge(
+    conn: &mut PgConnection,
+    deliveries: &Deliveries<'_>,
+    noted: Option<&Noted<'_>>,
+) -> Result<HashSet<(String, String)>, StoreError> {
     let (keys, rows): (Vec<(&str, &str)>, Vec<Columns<'_>>) = deliveries.rows().unzip();
     let times = |column: fn(&Columns<'_>) -> Option<Timestamp>| {
         rows.iter().map(|row| column(row).map(Timestamp::to_offset)).collect::<Vec<Option<OffsetDateTime>>>()
@@ -81,7 +100,7 @@ pub(super) async fn merge(conn: &mut PgConnection, deliveries: &Deliveries<'_>) 
     let receipt_texts = |column: for<'a> fn(&'a ReceiptRow) -> Option<&'a str>| {
         rows.iter().map(|row| row.receipt.and_then(column)).collect::<Vec<Option<&str>>>()
     };
-    sqlx::query(UPSERT)
+    let redelivered: Vec<(String, String)> = sqlx::query_as(UPSERT)
         .bind(keys.iter().map(|key| key.0).collect::<Vec<&str>>())
         .bind(keys.iter().map(|key| key.1).collect::<Vec<&str>>())
         .bind(rows.iter().map(|r| r.state).collect::<Vec<&str>>())
@@ -101,8 +120,12 @@ pub(super) async fn merge(conn: &mut PgConnection, deliveries: &Deliveries<'_>) 
         .bind(times(|r| r.finished_at))
         .bind(HELD_BACK_PAUSE.0)
         .bind(HELD_BACK_PAUSE.1)
-        .execute(conn)
+        .bind(noted.map(|n| n.stream))
+        .bind(noted.map(|n| n.created_at.to_offset()))
+        .bind(noted.map(|n| n.replica))
+        .bind(noted.map(|n| n.seqs.as_str()))
+        .fetch_all(conn)
         .await
-        .map(drop)
-        .map_err(StoreError::query("agent_deliveries.merge"))
+        .map_err(StoreError::query("agent_deliveries.merge"))?;
+    Ok(redelivered.into_iter().collect())
 }

@@ -9,6 +9,8 @@ use agentnet_proto::{SharedClock, SystemClock, envelope::DEFAULT_MAX_PAYLOAD_BYT
 use agentnet_service::config::{ConfigError, Env};
 use secrecy::SecretString;
 
+use crate::progress::AlarmConfig;
+
 pub use self::security::Security;
 pub use self::stream::StreamConfig;
 
@@ -29,6 +31,8 @@ pub struct Config {
     pub stream: StreamConfig,
     /// `AGENTNET_SECURITY` and `DEV_AUTH`.
     pub security: Security,
+    /// When it says that it isn't well.
+    pub alarm: AlarmConfig,
     /// Where time comes from; the machine's clock.
     pub clock: SharedClock,
     /// Breaks the promise of the whole network: confirms and acknowledges before COMMIT, so that the fault harness can
@@ -48,6 +52,7 @@ impl Config {
             start_deadline: Duration::from_secs(60),
             stream: StreamConfig::default(),
             security: Security::default(),
+            alarm: AlarmConfig::default(),
             clock: SystemClock::shared(),
             #[cfg(feature = "faulty")]
             acknowledges_before_commit: false,
@@ -74,9 +79,18 @@ impl Config {
             start_deadline: env.seconds("PERSISTER_START_SECONDS", default.start_deadline, wait)?,
             stream: StreamConfig::from_env(env)?,
             security: Security::from_env(env)?,
+            alarm: alarm(env, default.alarm)?,
             ..default
         })
     }
+}
+
+fn alarm(env: &Env, default: AlarmConfig) -> Result<AlarmConfig, ConfigError> {
+    let range = Duration::from_millis(100)..=Duration::from_secs(30 * 24 * 3600);
+    Ok(AlarmConfig {
+        max_lag: env.seconds("PERSISTER_MAX_LAG_SECONDS", default.max_lag, range.clone())?,
+        gap_alarm: env.seconds("PERSISTER_GAP_ALARM_SECONDS", default.gap_alarm, range)?,
+    })
 }
 
 fn chars_per_token(env: &Env, default: u32) -> Result<u32, ConfigError> {

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![expect(clippy::unwrap_used, reason = "only tests use it")]
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Mutex, time::Duration};
 
 use agentnet_local::testing::{TestDb, TestNats, eventually};
 use agentnet_persister::{Config, Counters, Handle, Persister};
@@ -71,15 +71,30 @@ impl Net {
     }
 
     pub async fn persister_with(&self, config: Config) -> Running {
+        self.start_persister(config, None).await.0
+    }
+
+    /// One with a health endpoint, and where that listens.
+    pub async fn persister_with_http(&self, config: Config) -> (Running, SocketAddr) {
+        let (running, addr) = self.start_persister(config, Some(([127, 0, 0, 1], 0).into())).await;
+        (running, addr.unwrap())
+    }
+
+    async fn start_persister(
+        &self,
+        config: Config,
+        http: Option<SocketAddr>,
+    ) -> (Running, Option<SocketAddr>) {
         let shutdown = Shutdown::new(ShutdownConfig::default());
         let chassis = ChassisConfig {
             nats: NatsConfig::from_url(&self.nats.url()).unwrap(),
-            http: HttpConfig::default(),
+            http: HttpConfig { addr: http, ..HttpConfig::default() },
             shutdown: ShutdownConfig::default(),
             worker_threads: 1,
         };
         let started = start::<Persister>(FullConfig { chassis, service: config }, &shutdown).await.unwrap();
-        Running { handle: started.handle.clone(), shutdown, task: Some(started) }
+        let addr = started.health_addr;
+        (Running { handle: started.handle.clone(), shutdown, task: Some(started) }, addr)
     }
 
     pub async fn publish(&self, subject: &str, body: impl Into<Vec<u8>>) {
