@@ -216,7 +216,12 @@ impl AgentNode {
         snapshot::take(&self.inner)
     }
 
-    /// Whether [`close`](Self::close) was called.
+    /// Whether the node takes messages; not any more once [`close`](Self::close) was called.
+    pub fn is_accepting(&self) -> bool {
+        self.inner.is_accepting()
+    }
+
+    /// Whether the node was closed.
     pub fn is_closed(&self) -> bool {
         self.inner.is_closed()
     }
