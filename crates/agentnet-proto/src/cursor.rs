@@ -1,9 +1,9 @@
-//! Where a page of messages ended.
+//! Where a page of messages or deliveries ended.
 
 use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::pyjson::write_string;
 use crate::timestamp::Timestamp;
@@ -16,6 +16,38 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// The last delivery of a page; the next one holds what comes strictly behind it: older messages, and the same
+/// message's later recipients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryCursor {
+    /// When its message was sent.
+    pub sent_at: Timestamp,
+    /// The message.
+    pub message_id: String,
+    /// The recipient.
+    pub recipient: String,
+}
+
+impl DeliveryCursor {
+    /// The opaque text clients hand back.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        // Texts always encode.
+        BASE64.encode(serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// Reads [`Self::encode`]'s text; `None` for anything else.
+    #[must_use]
+    pub fn decode(encoded: &str) -> Option<Self> {
+        if encoded.len() > MAX_ENCODED {
+            return None;
+        }
+        let cursor: Self = serde_json::from_slice(&BASE64.decode(encoded.trim()).ok()?).ok()?;
+        // Postgres can't compare with a NUL.
+        (!cursor.message_id.contains('\0') && !cursor.recipient.contains('\0')).then_some(cursor)
+    }
+}
 
 /// The last message of a page; the next one holds what is strictly older than (`sent_at`, `message_id`).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -115,6 +115,8 @@ codes! {
     ThreadMessagesFailed = "thread_messages_failed", 503, true;
     /// The message_search query failed inside the registry; try again.
     MessageSearchFailed = "message_search_failed", 503, true;
+    /// The deliveries could not be read or changed; try again.
+    DeliveriesFailed = "deliveries_failed", 503, true;
     /// The database can't be reached; try again.
     StoreUnavailable = "store_unavailable", 503, true;
     /// The answer would exceed the size NATS carries; ask for fewer rows.

@@ -41,6 +41,12 @@ fn all() -> Vec<(&'static str, Value)> {
         ("thread_messages_response", schema::<rpc::ThreadMessagesResponse>()),
         ("message_search_request", schema::<rpc::MessageSearchRequest>()),
         ("message_search_response", schema::<rpc::MessageSearchResponse>()),
+        ("deliveries_request", schema::<rpc::DeliveriesRequest>()),
+        ("deliveries_response", schema::<rpc::DeliveriesResponse>()),
+        ("redrive_request", schema::<rpc::RedriveRequest>()),
+        ("redrive_response", schema::<rpc::RedriveResponse>()),
+        ("why_request", schema::<rpc::WhyRequest>()),
+        ("why_response", schema::<rpc::WhyResponse>()),
         ("metrics_request", schema::<rpc::MetricsRequest>()),
         ("metrics_response", schema::<rpc::MetricsResponse>()),
     ]

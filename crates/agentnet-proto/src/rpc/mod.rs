@@ -9,6 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::ErrorCode;
 
+mod deliveries;
 mod discovery;
 mod messages;
 mod metrics;
@@ -16,6 +17,7 @@ mod presence;
 mod resolve;
 mod threads;
 
+pub use deliveries::*;
 pub use discovery::*;
 pub use messages::*;
 pub use metrics::*;
@@ -78,6 +80,12 @@ methods! {
     ThreadMessages = "thread_messages", ThreadMessagesNotObject;
     /// Messages by filters and text, newest first.
     MessageSearch = "message_search", MessageSearchNotObject;
+    /// Messages and what became of them at each recipient.
+    Deliveries = "deliveries", NotAnObject;
+    /// Tries again what was given up.
+    Redrive = "redrive", NotAnObject;
+    /// The whole path of one message.
+    Why = "why", NotAnObject;
     /// The registry's own figures.
     Metrics = "metrics", NotAnObject;
 }
