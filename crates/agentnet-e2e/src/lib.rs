@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Whole-stack tests of AgentNet, and what they are made of.
+
+pub mod faults;
