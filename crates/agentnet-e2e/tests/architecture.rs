@@ -15,7 +15,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("agentnet-persister", &["agentnet-proto", "agentnet-store", "agentnet-service"]),
     (
         "agentnet-cli",
-        &["agentnet", "agentnet-proto", "agentnet-local", "agentnet-service", "agentnet-registry", "agentnet-persister"],
+        &[
+            "agentnet",
+            "agentnet-proto",
+            "agentnet-local",
+            "agentnet-service",
+            "agentnet-registry",
+            "agentnet-persister",
+        ],
     ),
     ("agentnet-examples", &["agentnet", "agentnet-proto"]),
 ];
@@ -88,7 +95,11 @@ fn versions_are_said_once() {
             if line.starts_with('[') {
                 in_dependencies = line.contains("dependencies");
             } else if in_dependencies && line.contains('=') && !line.trim_start().starts_with('#') {
-                assert!(line.contains("workspace"), "{}: `{line}` belongs in [workspace.dependencies]", package.name);
+                assert!(
+                    line.contains("workspace"),
+                    "{}: `{line}` belongs in [workspace.dependencies]",
+                    package.name
+                );
             }
         }
     }

@@ -1,0 +1,149 @@
+//! Parts of the network go away in the middle: nothing acknowledged is lost, nothing hangs.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use std::{collections::HashSet, time::Duration};
+
+use agentnet::{AgentNode, Delivery, ErrorKind, Stage};
+use serde_json::json;
+use support::{SECOND, SOON, Stack, until, wait_disconnected};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+/// Sends one message after another until told to stop; what was acknowledged.
+fn sender(node: &AgentNode, thread: &str) -> (tokio::sync::oneshot::Sender<()>, JoinHandle<Vec<Delivery>>) {
+    let (stop, mut stopped) = tokio::sync::oneshot::channel();
+    let (node, thread) = (node.clone(), thread.to_owned());
+    let task = tokio::spawn(async move {
+        let mut acknowledged = Vec::new();
+        let mut n = 0;
+        while stopped.try_recv().is_err() {
+            n += 1;
+            if let Ok(sent) = node.send("@bob", json!(n)).thread(thread.clone()).until(Stage::Stored).await {
+                acknowledged.push(sent);
+            }
+        }
+        acknowledged
+    });
+    (stop, task)
+}
+
+async fn check_all_stored(stack: &Stack, acknowledged: &[Delivery], thread: &str) {
+    let mut stored = HashSet::new();
+    let mut cursor = None;
+    loop {
+        let request = agentnet::proto::rpc::ThreadMessagesRequest {
+            thread_id: thread.to_owned(),
+            limit: Some(200),
+            cursor,
+        };
+        let page = stack.registry().thread_messages(&request).await.unwrap();
+        for row in page.messages {
+            assert!(stored.insert(row.message_id), "shown twice");
+        }
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let lost = acknowledged.iter().filter(|sent| !stored.contains(&sent.message_id)).count();
+    assert_eq!(lost, 0, "of {} acknowledged", acknowledged.len());
+}
+
+async fn pair(stack: &Stack) -> (AgentNode, AgentNode) {
+    let bob = stack.node("bob").no_rate_limit().on_message(|_| async { Ok(()) }).start().await.unwrap();
+    (stack.node("alice").receipt_timeout(Duration::from_millis(500)).start().await.unwrap(), bob)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_restarts_in_the_middle() {
+    let stack = Stack::start().await;
+    let (alice, bob) = pair(&stack).await;
+    let (stop, task) = sender(&alice, "t");
+    until(|| bob.metrics_snapshot().processed_count > 20).await;
+    for _ in 0..2 {
+        stack.nats.kill();
+        wait_disconnected(alice.connection()).await;
+        let during = alice.send("@bob", json!("during")).thread("t").queued().await.unwrap();
+        stack.nats.restart().unwrap();
+        assert!(timeout(SOON, during.until(Stage::Stored)).await.unwrap().unwrap().stored);
+        let handled = bob.metrics_snapshot().processed_count;
+        until(|| bob.metrics_snapshot().processed_count > handled + 20).await;
+    }
+    stop.send(()).unwrap();
+    let acknowledged = timeout(SOON, task).await.unwrap().unwrap();
+    assert!(acknowledged.len() > 40);
+    check_all_stored(&stack, &acknowledged, "t").await;
+    // Both are there again without help.
+    let agents = agentnet_local::testing::eventually(SOON, || async {
+        let agents = stack.registry().list(&Default::default()).await.ok()?.agents;
+        (agents.len() == 2).then_some(agents)
+    });
+    assert_eq!(agents.await[0].agent_id, "alice");
+    alice.close().await.unwrap();
+    bob.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_dies_in_the_middle() {
+    let stack = Stack::with_own_postgres().await;
+    let (alice, bob) = pair(&stack).await;
+    let (stop, task) = sender(&alice, "t");
+    until(|| bob.metrics_snapshot().processed_count > 20).await;
+    tokio::task::block_in_place(|| stack.crash_postgres());
+    // Delivered, and not a word about being stored.
+    let during = alice.send("@bob", json!("during")).thread("t").queued().await.unwrap();
+    timeout(SOON, during.until(Stage::Accepted)).await.unwrap().unwrap();
+    assert!(timeout(SECOND, during.until(Stage::Stored)).await.is_err());
+    tokio::task::block_in_place(|| stack.restart_postgres());
+    assert!(timeout(SOON, during.until(Stage::Stored)).await.unwrap().unwrap().stored);
+    let handled = bob.metrics_snapshot().processed_count;
+    until(|| bob.metrics_snapshot().processed_count > handled + 20).await;
+    stop.send(()).unwrap();
+    let mut acknowledged = timeout(SOON, task).await.unwrap().unwrap();
+    acknowledged.push(during.delivery());
+    check_all_stored(&stack, &acknowledged, "t").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_persister_a_send_is_unconfirmed_and_arrives_later() {
+    let stack = Stack::start().await;
+    let (alice, bob) = pair(&stack).await;
+    stack.stop_persister().await;
+    let started = Instant::now();
+    let error = alice.send("@bob", json!(1)).thread("t").retry_attempts(1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unconfirmed, "{error}");
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(bob.metrics_snapshot().processed_count, 1, "the recipient had it all the same");
+    stack.start_persister().await;
+    until(|| alice.metrics_snapshot().outbox_count == 0).await;
+    let rows = stack.stored(alice.registry(), "t").await;
+    assert_eq!(
+        rows.iter().map(|row| row.message_id.as_str()).collect::<Vec<_>>(),
+        [error.message_id().unwrap()]
+    );
+    until(|| bob.metrics_snapshot().receipts_unconfirmed == 0).await;
+    assert_eq!(bob.metrics_snapshot().processed_count, 1, "no copy was handled again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_registry_messages_flow_and_questions_to_it_fail_at_once() {
+    let stack = Stack::start().await;
+    let (alice, bob) = pair(&stack).await;
+    let bob_id = bob.account_id().to_owned();
+    stack.stop_registry().await;
+    let started = Instant::now();
+    let error = stack.node("carol").start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RegistryUnavailable, "{error}");
+    let error = alice.send("@somebody", json!(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RegistryUnavailable, "{error}");
+    assert!(started.elapsed() < 2 * SECOND);
+    assert!(alice.send(bob_id.as_str(), json!(1)).await.unwrap().is_accepted());
+    stack.start_registry().await;
+    // Heartbeats bring the sessions back, whatever the registry remembers.
+    assert!(stack.node("carol").start().await.is_ok());
+}

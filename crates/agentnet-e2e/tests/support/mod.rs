@@ -1,0 +1,230 @@
+//! A whole network in one process: nats-server, Postgres, registry, persister, each of them stoppable.
+#![allow(dead_code, reason = "each test file uses its part")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "test support")]
+
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, sync::Mutex, time::Duration};
+
+use agentnet::{AgentNode, AgentNodeBuilder, RegistryClient, connect::Connection, proto::rpc};
+use agentnet_local::{
+    PgOptions, PostgresServer, StopMode,
+    testing::{TEST_TOKEN, TestDb, TestNats, eventually},
+};
+use agentnet_persister::Persister;
+use agentnet_registry::Registry;
+use agentnet_service::{
+    config::Env,
+    service::{FullConfig, Service, ServiceError, Started, start},
+    shutdown::Shutdown,
+};
+use async_nats::{Client, Subscriber};
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use tokio::{task::JoinHandle, time::timeout};
+
+pub const SECOND: Duration = Duration::from_secs(1);
+/// Longest wait for what has to happen.
+pub const SOON: Duration = Duration::from_secs(30);
+
+enum Database {
+    Shared(TestDb),
+    Own { server: PostgresServer, url: String, _dir: tempfile::TempDir },
+}
+
+struct Running {
+    shutdown: Shutdown,
+    task: JoinHandle<Result<(), ServiceError>>,
+}
+
+/// The network. Dropping it stops everything.
+pub struct Stack {
+    pub nats: TestNats,
+    /// A connection that speaks as the original SDKs do.
+    pub raw: Client,
+    database: Database,
+    registry: Mutex<Option<Running>>,
+    persister: Mutex<Option<Running>>,
+}
+
+impl Stack {
+    pub async fn start() -> Self {
+        let db = TestDb::create_from("e2e", |url| async move {
+            let config = agentnet_store::StoreConfig::new(url.into(), "e2e");
+            agentnet_store::Store::migrate(&config).await
+        })
+        .await;
+        Self::with(Database::Shared(db)).await
+    }
+
+    /// One whose Postgres can be killed without harm to other tests.
+    pub async fn with_own_postgres() -> Self {
+        let dir = tempfile::Builder::new().prefix("agentnet-e2e-").tempdir().unwrap();
+        // Postgres doesn't run as root; another user must be able to reach its directory.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        let options = PgOptions {
+            shared_buffers: "16MB".to_owned(),
+            ..PgOptions::new(dir.path().join("pg"), "pw".into())
+        };
+        let started = tokio::task::spawn_blocking(move || PostgresServer::start(options));
+        let server = started.await.unwrap().unwrap();
+        server.create_database("e2e").await.unwrap();
+        let url = server.url("e2e");
+        Self::with(Database::Own { server, url, _dir: dir }).await
+    }
+
+    async fn with(database: Database) -> Self {
+        let nats = TestNats::start();
+        let raw = async_nats::ConnectOptions::with_token(TEST_TOKEN.to_owned())
+            .reconnect_delay_callback(|_| Duration::from_millis(20))
+            .connect(nats.host_port())
+            .await
+            .unwrap();
+        let (registry, persister) = (Mutex::new(None), Mutex::new(None));
+        let stack = Self { nats, raw, database, registry, persister };
+        stack.start_persister().await;
+        stack.start_registry().await;
+        stack
+    }
+
+    fn env(&self) -> Env {
+        let database_url = match &self.database {
+            Database::Shared(db) => db.url().to_owned(),
+            Database::Own { url, .. } => url.clone(),
+        };
+        let pairs = [
+            ("NATS_URL", self.nats.url()),
+            ("DATABASE_URL", database_url),
+            ("AGENTNET_NATS_RECONNECT_MAX_SECONDS", "0.1".to_owned()),
+            ("AGENTNET_DB_CONNECTIONS", "4".to_owned()),
+        ];
+        Env::from_pairs(pairs.iter().map(|(k, v)| (*k, v.as_str())).collect::<BTreeMap<_, _>>())
+    }
+
+    pub async fn start_registry(&self) {
+        let mut config = FullConfig::read::<Registry>(&self.env()).unwrap();
+        config.service.announce = false;
+        let running = run::<Registry>(config).await;
+        *self.registry.lock().unwrap() = Some(running);
+    }
+
+    pub async fn start_persister(&self) {
+        let running = run::<Persister>(FullConfig::read::<Persister>(&self.env()).unwrap()).await;
+        *self.persister.lock().unwrap() = Some(running);
+    }
+
+    pub async fn stop_registry(&self) {
+        let running = self.registry.lock().unwrap().take();
+        stop(running).await;
+    }
+
+    pub async fn stop_persister(&self) {
+        let running = self.persister.lock().unwrap().take();
+        stop(running).await;
+    }
+
+    /// At once, backends and all, as a crash would.
+    pub fn crash_postgres(&self) {
+        match &self.database {
+            Database::Own { server, .. } => server.stop(StopMode::Immediate),
+            Database::Shared(_) => panic!("other tests use this Postgres"),
+        }
+    }
+
+    pub fn restart_postgres(&self) {
+        match &self.database {
+            Database::Own { server, .. } => server.restart().unwrap(),
+            Database::Shared(_) => panic!("other tests use this Postgres"),
+        }
+    }
+
+    pub fn node(&self, agent_id: &str) -> AgentNodeBuilder {
+        AgentNode::builder(agent_id).nats_url(self.nats.url()).dev_auth(false)
+    }
+
+    /// Stored messages of a thread, newest first.
+    pub async fn stored(&self, registry: &RegistryClient, thread_id: &str) -> Vec<rpc::MessageRow> {
+        let request = rpc::ThreadMessagesRequest {
+            thread_id: thread_id.to_owned(),
+            limit: Some(200),
+            ..Default::default()
+        };
+        registry.thread_messages(&request).await.unwrap().messages
+    }
+
+    /// A registry client over the raw connection.
+    pub fn registry(&self) -> RegistryClient {
+        RegistryClient::new(self.raw.clone())
+    }
+
+    /// Registers as an original SDK does; its account and session.
+    pub async fn register_original(&self, agent_id: &str) -> (String, String) {
+        let body = json!({"agent_id": agent_id, "name": agent_id, "capabilities": [], "metadata": {}});
+        let request = self.raw.request("registry.register", body.to_string().into());
+        let answer = timeout(SOON, request).await.expect("no answer").unwrap();
+        let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+        let text = |name: &str| answer[name].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+        (text("account_id"), text("session_tag"))
+    }
+
+    /// Subscribes, and waits until the server knows.
+    pub async fn listen(&self, subject: String) -> Subscriber {
+        let subscription = self.raw.subscribe(subject).await.unwrap();
+        let inbox = self.raw.new_inbox();
+        let mut trip = self.raw.subscribe(inbox.clone()).await.unwrap();
+        self.raw.publish(inbox, "".into()).await.unwrap();
+        timeout(SOON, trip.next()).await.unwrap().unwrap();
+        subscription
+    }
+
+    pub async fn publish(&self, subject: String, body: &Value) {
+        self.raw.publish(subject, body.to_string().into()).await.unwrap();
+    }
+}
+
+async fn run<S: Service>(config: FullConfig<S::Config>) -> Running {
+    let shutdown = Shutdown::new(config.chassis.shutdown);
+    let Started { task, .. } = start::<S>(config, &shutdown).await.unwrap();
+    Running { shutdown, task }
+}
+
+async fn stop(running: Option<Running>) {
+    if let Some(running) = running {
+        running.shutdown.request();
+        timeout(SOON, running.task).await.expect("the stop hangs").unwrap().unwrap();
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        for running in [&self.registry, &self.persister] {
+            if let Some(running) = running.lock().unwrap().take() {
+                running.shutdown.force();
+                running.task.abort();
+            }
+        }
+    }
+}
+
+pub async fn next_json(subscription: &mut Subscriber) -> Value {
+    let message = timeout(SOON, subscription.next()).await.expect("nothing came").unwrap();
+    serde_json::from_slice(&message.payload).unwrap()
+}
+
+/// Waits for a condition.
+pub async fn until(mut condition: impl FnMut() -> bool) {
+    eventually(SOON, || std::future::ready(condition())).await;
+}
+
+pub async fn wait_disconnected(connection: &Connection) {
+    until(|| !connection.is_connected()).await;
+}
+
+/// An envelope as the original Python SDK writes it.
+pub fn original(from: &(String, String), to: &str, message_id: &str, payload: &Value) -> Value {
+    let sent_at = agentnet::proto::Clock::now(&agentnet::proto::SystemClock);
+    json!({
+        "message_id": message_id, "from_agent": "original", "to_agent": to, "payload": payload,
+        "sent_at": sent_at.to_string(), "kind": "direct", "schema_version": "1.1", "from_session_tag": from.1,
+        "from_account_id": from.0, "to_account_id": to, "ttl_ms": 30000, "trace_id": message_id,
+        "thread_id": format!("thread_{message_id}"),
+    })
+}
