@@ -8,6 +8,7 @@ use std::time::Duration;
 use agentnet_store::accounts::Account;
 use agentnet_store::{StoreError, accounts, keys};
 use moka::future::Cache;
+use serde_json::json;
 
 use crate::app::Failed;
 
@@ -19,9 +20,31 @@ const MAX_ACCOUNT_BYTES: u64 = 8 << 20;
 /// Accounts by id, ids by username, keys by account.
 #[derive(Debug)]
 pub struct Caches {
-    accounts: Cache<String, Arc<Account>>,
+    accounts: Cache<String, Arc<KnownAccount>>,
     usernames: Cache<String, Arc<str>>,
     keys: Cache<String, Arc<str>>,
+}
+
+/// An account as profiles show it.
+#[derive(Debug)]
+pub struct KnownAccount {
+    /// Its id.
+    pub account_id: String,
+    /// The members of the profile that come out of the account's row, as JSON without the braces.
+    pub json: Box<str>,
+}
+
+impl From<Account> for KnownAccount {
+    fn from(account: Account) -> Self {
+        let members = json!({
+            "account_id": account.account_id, "username": account.username, "display_name": account.display_name,
+            "bio": account.bio, "capabilities": account.capabilities, "metadata": account.metadata,
+            "visibility": account.visibility, "status": account.status,
+            "created_at": account.created_at, "updated_at": account.updated_at,
+        });
+        let text = members.to_string();
+        Self { account_id: account.account_id, json: text.get(1..text.len() - 1).unwrap_or_default().into() }
+    }
 }
 
 /// Why a lookup brought nothing.
@@ -41,12 +64,8 @@ impl From<StoreError> for Miss {
 
 impl Default for Caches {
     fn default() -> Self {
-        let weight = |key: &String, account: &Arc<Account>| {
-            let told = account.capabilities.iter().map(|c| c.len() + 24).sum::<usize>();
-            // A map costs a multiple of its text; the factor errs upwards.
-            let metadata =
-                account.metadata.iter().map(|(k, v)| k.len() + v.to_string().len() + 64).sum::<usize>() * 4;
-            u32::try_from(key.len() + told + metadata + account.bio.len() + 512).unwrap_or(u32::MAX)
+        let weight = |key: &String, account: &Arc<KnownAccount>| {
+            u32::try_from(2 * key.len() + account.json.len() + 200).unwrap_or(u32::MAX)
         };
         Self {
             accounts: Cache::builder()
@@ -62,9 +81,16 @@ impl Default for Caches {
 
 impl Caches {
     /// The account of that id.
-    pub async fn account(&self, db: &agentnet_store::Store, account_id: &str) -> Result<Arc<Account>, Miss> {
+    pub async fn account(
+        &self,
+        db: &agentnet_store::Store,
+        account_id: &str,
+    ) -> Result<Arc<KnownAccount>, Miss> {
         get(&self.accounts, account_id, || async {
-            accounts::by_id(db.pool(), account_id).await?.map(Arc::new).ok_or(Miss::NotFound)
+            accounts::by_id(db.pool(), account_id)
+                .await?
+                .map(|account| Arc::new(account.into()))
+                .ok_or(Miss::NotFound)
         })
         .await
     }
@@ -86,7 +112,7 @@ impl Caches {
     }
 
     /// As [`Self::account`], from memory alone.
-    pub async fn known_account(&self, account_id: &str) -> Option<Arc<Account>> {
+    pub async fn known_account(&self, account_id: &str) -> Option<Arc<KnownAccount>> {
         self.accounts.get(account_id).await
     }
 

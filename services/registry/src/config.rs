@@ -6,6 +6,8 @@ use agentnet_proto::{SharedClock, SystemClock};
 use agentnet_service::config::{ConfigError, Env};
 use agentnet_store::StoreConfig;
 
+use crate::redelivery::RedeliveryConfig;
+
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Variables of the original that have no effect any more, and why.
@@ -79,6 +81,8 @@ pub struct Config {
     pub metrics_window: usize,
     /// Print the line `registry ready: ...` on stdout.
     pub announce: bool,
+    /// Delivering again.
+    pub redelivery: RedeliveryConfig,
     /// Where time comes from; the machine's clock.
     pub clock: SharedClock,
 }
@@ -109,6 +113,7 @@ impl Config {
             auth_nonce_ttl: Duration::from_secs(300),
             metrics_window: 1024,
             announce: true,
+            redelivery: RedeliveryConfig::default(),
             clock: SystemClock::shared(),
         }
     }
@@ -152,6 +157,7 @@ impl Config {
             )?)
             .unwrap_or(4)
             .max(1),
+            redelivery: RedeliveryConfig::from_env(env)?,
             security: security(env)?,
             auth_max_skew,
             // A nonce forgotten while its timestamp still passes could be used twice.

@@ -16,6 +16,8 @@ const END_BATCH: i64 = 2_000;
 /// Threads looked at by one step, and by one round.
 const THREADS_PER_STEP: i64 = 100;
 const THREADS_PER_ROUND: u64 = 500;
+/// Receipts whose message never came are kept so long.
+const STUB_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 /// Steps of one kind in one round; what is left waits for the next.
 const MAX_STEPS: usize = 20;
 
@@ -55,6 +57,9 @@ pub(crate) async fn round(app: &App) -> Round {
         let ended = sessions::end_stale(app.store.pool(), app.config.ttl + slack, END_BATCH).await;
         if let Some(ended) = logged(app, "db.end_stale_sessions", ended) {
             round.ended = ended.len() as u64;
+            for session in &ended {
+                app.presence.ended_by_row(&session.session_tag, session.account_id.as_deref());
+            }
             announce_offline(app, ended, OfflineReason::Expired).await;
         }
     }
@@ -71,6 +76,8 @@ async fn prune(app: &App) -> u64 {
     pruned += steps(app, "retention.sessions", sessions).await;
     let quarantine = || retention::quarantine(db, config.quarantine_retention);
     pruned += steps(app, "retention.quarantine", quarantine).await;
+    let stubs = || retention::delivery_stubs(db, STUB_RETENTION);
+    pruned += steps(app, "retention.delivery_stubs", stubs).await;
     let mut threads = 0;
     let step = || retention::stale_threads(db, config.thread_retention, THREADS_PER_STEP);
     for _ in 0..MAX_STEPS {

@@ -7,6 +7,7 @@
 //! | [`presence`] | who is online, in memory, on every replica |
 //! | [`flush`] | writes presence to Postgres in batches |
 //! | [`gc`] | ends stale sessions, prunes what is old |
+//! | [`redelivery`] | delivers again what nobody finished, ends what nobody will |
 //! | [`events`] | tells other replicas and gateways what changed, and hears it |
 //! | [`cache`] | bounded memory of accounts, usernames and keys |
 //!
@@ -25,6 +26,7 @@ pub mod events;
 pub mod flush;
 pub mod gc;
 pub mod presence;
+pub mod redelivery;
 pub mod rpc;
 mod service;
 mod validate;

@@ -19,6 +19,7 @@ use crate::cache::Caches;
 use crate::config::Config;
 use crate::gc::{self, Round};
 use crate::presence::{Presence, Rules};
+use crate::redelivery::{Figures, Redelivery};
 use crate::{flush, rpc};
 
 /// Pause between two attempts to reach Postgres at start.
@@ -50,6 +51,7 @@ pub struct Registry {
 #[derive(Clone, Debug)]
 pub struct Handle {
     app: Arc<App>,
+    redelivery: Arc<Redelivery>,
 }
 
 impl Handle {
@@ -66,6 +68,11 @@ impl Handle {
     /// Writes presence to Postgres now instead of at the next interval; whether that worked.
     pub async fn flush(&self) -> bool {
         flush::flush(&self.app).await
+    }
+
+    /// What redelivery has done.
+    pub fn redelivery(&self) -> Figures {
+        self.redelivery.figures()
     }
 
     /// Runs one round of the garbage collection now.
@@ -122,10 +129,14 @@ impl Service for Registry {
         background.spawn(flush::run(app.clone(), stop.clone()));
         background.spawn(gc::run(app.clone(), stop.clone()));
         background.spawn(watch_connection(app.clone(), deps.nats.clone(), stop.clone()));
+        let redelivery = Redelivery::new(app.clone(), deps.nats.clone(), stop.clone());
+        background.spawn(redelivery.clone().run());
+        let checked = redelivery.clone();
+        deps.health.register("undelivered", move || std::future::ready(checked.check()));
         if app.config.announce {
             announce(&app.config, deps.nats.target());
         }
-        let handle = Handle { app: app.clone() };
+        let handle = Handle { app: app.clone(), redelivery };
         Ok((Self { app, server, background, stop }, handle))
     }
 

@@ -100,7 +100,9 @@ async fn profile_and_resolve() {
         newest.then_some(answer)
     })
     .await;
-    assert!(profile["generated_at"].is_string());
+    // Written by hand, so held against the wire's type: nothing more, nothing less.
+    let typed: agentnet_proto::rpc::ProfileResponse = serde_json::from_value(profile.clone()).unwrap();
+    assert_eq!(serde_json::to_value(typed).unwrap(), profile);
     let profile = &profile["profile"];
     assert_eq!(profile["username"], "p");
     assert_eq!(profile["online"], true);

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentnet_proto::Timestamp;
 use agentnet_proto::rpc::AgentInfo;
+use agentnet_proto::{Timestamp, schema_version};
+use agentnet_store::deliveries::CAPABILITY_PREFIX;
 use agentnet_store::sessions::Session;
+use serde_json::value::RawValue;
+
+use super::table::Key;
 
 /// Where and when a session was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,10 @@ pub(super) struct Entry {
     /// False for what was silent for longer than the TTL when we started: kept, not shown.
     pub(super) shown: bool,
     pub(super) dirty: Dirty,
+    /// Whether it knows what 1.2 added.
+    pub(super) speaks_1_2: bool,
+    /// Whether it has said hello since we know it.
+    pub(super) greeted: bool,
 }
 
 impl Entry {
@@ -51,6 +59,8 @@ impl Entry {
             heard,
             shown: true,
             dirty: Dirty::No,
+            speaks_1_2: speaks_1_2(info),
+            greeted: false,
         }
     }
 
@@ -79,7 +89,14 @@ impl Entry {
         self.body = body;
         self.account_id = info.account_id.as_deref().map(Box::from);
         self.capabilities = info.capabilities.iter().map(|c| c.as_str().into()).collect();
+        self.speaks_1_2 = speaks_1_2(&info);
         true
+    }
+
+    /// What deliveries to this session may be addressed to.
+    pub(super) fn recipients(&self) -> impl Iterator<Item = String> + '_ {
+        let capabilities = self.capabilities.iter().map(|name| format!("{CAPABILITY_PREFIX}{name}"));
+        self.account_id.iter().map(|id| id.to_string()).chain(capabilities)
     }
 
     /// The description, without `last_seen`.
@@ -99,6 +116,43 @@ impl Entry {
     /// Length of what [`Self::write_json`] appends, at most.
     pub(super) fn json_len(&self) -> usize {
         self.body.len() + 48
+    }
+
+    /// Appends the session as `registry.profile` shows it.
+    pub(super) fn write_profile_json(&self, (agent_id, tag): &Key, out: &mut Vec<u8>) {
+        #[derive(serde::Deserialize)]
+        struct Told<'a> {
+            #[serde(borrow)]
+            capabilities: &'a RawValue,
+            #[serde(borrow)]
+            metadata: &'a RawValue,
+        }
+        #[derive(serde::Serialize)]
+        struct Shown<'a> {
+            session_tag: &'a str,
+            agent_id: &'a str,
+            server_id: &'a str,
+            connected_at: Timestamp,
+            last_seen: Timestamp,
+            capabilities: &'a RawValue,
+            metadata: &'a RawValue,
+        }
+        let body = format!("{}}}", self.body);
+        // Written by `encode`, so it reads back; a session that didn't would still show who it is.
+        let told = serde_json::from_str::<Told<'_>>(&body);
+        let (capabilities, metadata) =
+            told.map_or((RawValue::NULL, RawValue::NULL), |told| (told.capabilities, told.metadata));
+        let shown = Shown {
+            session_tag: tag,
+            agent_id,
+            server_id: &self.opened.server_id,
+            connected_at: self.opened.at,
+            last_seen: self.last_seen,
+            capabilities,
+            metadata,
+        };
+        // A Vec refuses no write.
+        let _ = serde_json::to_writer(out, &shown);
     }
 
     /// The session as Postgres keeps it.
@@ -138,6 +192,10 @@ pub(super) fn info_of_row(row: &Session) -> AgentInfo {
         last_seen: None,
         schema_version: (row.schema_version != "1.0").then(|| row.schema_version.clone()),
     }
+}
+
+fn speaks_1_2(info: &AgentInfo) -> bool {
+    info.schema_version.as_deref().is_some_and(schema_version::is_at_least_1_2)
 }
 
 fn encode(info: &AgentInfo) -> Box<str> {

@@ -6,7 +6,9 @@
 
 mod entry;
 mod list;
+mod route;
 mod table;
+mod wakes;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +16,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use agentnet_proto::Timestamp;
-use agentnet_proto::rpc::{AgentInfo, ProfileSession};
+use agentnet_proto::rpc::AgentInfo;
 use agentnet_store::sessions::Session;
 use moka::sync::Cache;
 use tokio::sync::Notify;
@@ -23,10 +25,14 @@ use entry::Dirty;
 pub use entry::Opened;
 pub(crate) use list::decode_cursor;
 pub use list::{ListPage, ListQuery, Liveness};
+pub use route::{Owner, Route};
 use table::Table;
+pub use wakes::Wakes;
 
 /// How long a session that said goodbye can't be brought back by a hello that was overtaken.
 const TOMBSTONE_LIFE: Duration = Duration::from_secs(30);
+/// How long it is remembered that a session ended: longer than what it had accepted may stay with it.
+const GONE_LIFE: Duration = Duration::from_secs(600);
 const MAX_TOMBSTONES: u64 = 50_000;
 /// Most encoded descriptions in memory. 100,000 agents with 2.5 KB each.
 const MAX_BYTES: usize = 256 << 20;
@@ -75,6 +81,10 @@ pub struct Presence {
     rules: Rules,
     table: RwLock<Table>,
     tombstones: Cache<Box<str>, ()>,
+    /// Sessions that are known to have ended, by their own word or by a replica's judgement.
+    gone: Cache<Box<str>, ()>,
+    /// Rung when somebody came or went whom deliveries may wait for.
+    pub woken: Notify,
     /// Rung when something waits that shouldn't wait for the next regular flush.
     pub urgent: Notify,
 }
@@ -82,11 +92,15 @@ pub struct Presence {
 impl Presence {
     /// Nobody online yet.
     pub fn new(rules: Rules) -> Self {
+        let mut table = Table::new(rules.max_sessions, MAX_BYTES);
+        table.heartbeat = millis(rules.late_after) / 2;
         Self {
             started: Instant::now(),
             rules,
-            table: RwLock::new(Table::new(rules.max_sessions, MAX_BYTES)),
+            table: RwLock::new(table),
             tombstones: Cache::builder().max_capacity(MAX_TOMBSTONES).time_to_live(TOMBSTONE_LIFE).build(),
+            gone: Cache::builder().max_capacity(MAX_TOMBSTONES).time_to_live(GONE_LIFE).build(),
+            woken: Notify::new(),
             urgent: Notify::new(),
         }
     }
@@ -147,7 +161,11 @@ impl Presence {
             return Heard::Refused;
         }
         let now = self.now();
-        let heard = self.write(|table| table.hello(&tag, info, at, server_id, now));
+        let (heard, news) =
+            self.write(|table| (table.hello(&tag, info, at, server_id, now), !table.wakes.is_empty()));
+        if news {
+            self.woken.notify_one();
+        }
         if heard == Heard::Restored {
             self.urgent.notify_one();
         }
@@ -161,6 +179,7 @@ impl Presence {
             table.remove(tag);
             table.note_end(tag);
         });
+        self.is_over(tag);
         self.urgent.notify_one();
     }
 
@@ -170,6 +189,56 @@ impl Presence {
             self.tombstones.insert(tag.into(), ());
         }
         self.write(|table| table.remove(tag));
+        self.is_over(tag);
+    }
+
+    /// The row of a session that isn't in memory was ended for its silence.
+    pub fn ended_by_row(&self, tag: &str, account_id: Option<&str>) {
+        if self.read(|table| table.knows(tag)) {
+            return;
+        }
+        let recipients = account_id.map(str::to_owned).into_iter().collect();
+        self.write(|table| table.wakes.went(tag, recipients));
+        self.is_over(tag);
+    }
+
+    fn is_over(&self, tag: &str) {
+        self.gone.insert(tag.into(), ());
+        self.woken.notify_one();
+    }
+
+    /// Has deliveries to these recipients looked at.
+    pub fn wake(&self, recipients: impl IntoIterator<Item = String>) {
+        self.write(|table| table.wakes.came(recipients));
+        self.woken.notify_one();
+    }
+
+    /// Takes the news for redelivery.
+    pub fn take_wakes(&self) -> Wakes {
+        self.write(|table| std::mem::take(&mut table.wakes))
+    }
+
+    /// Where deliveries to a recipient can go now.
+    pub fn route(&self, recipient: &str) -> Route {
+        let (now, ttl) = (self.now(), millis(self.rules.ttl));
+        self.read(|table| table.route(recipient, now, ttl))
+    }
+
+    /// Whether a session that accepted something is still at it.
+    pub fn owner(&self, tag: &str) -> Owner {
+        if self.read(|table| table.knows(tag)) {
+            Owner::Alive
+        } else if self.gone.contains_key(tag) || self.may_judge() {
+            Owner::Gone
+        } else {
+            Owner::Unknown
+        }
+    }
+
+    /// Accounts and capabilities of everybody online, and for how long in seconds.
+    pub fn online(&self, at: Timestamp) -> Vec<(String, f64)> {
+        let (now, ttl) = (self.now(), millis(self.rules.ttl));
+        self.read(|table| table.online(now, ttl, at))
     }
 
     /// The connection to NATS is lost: time stands still for everybody.
@@ -193,7 +262,12 @@ impl Presence {
     /// Removes sessions that have been silent for longer than the TTL; returns how many.
     pub fn evict(&self) -> usize {
         let (now, ttl) = (self.now(), millis(self.rules.ttl));
-        self.write(|table| table.evict(now, ttl))
+        let evicted = self.write(|table| table.evict(now, ttl));
+        // What isn't in memory after a whole TTL is gone, so that nobody has to remember which these were.
+        if evicted > 0 {
+            self.woken.notify_one();
+        }
+        evicted
     }
 
     /// One page of `registry.list`, encoded.
@@ -202,10 +276,33 @@ impl Presence {
         self.read(|table| list::page(table, query, now, &self.rules))
     }
 
-    /// The sessions of an account, newest `last_seen` first, at most `limit`.
-    pub fn of_account(&self, account_id: &str, limit: usize) -> Vec<ProfileSession> {
+    /// Appends the sessions of an account as profiles show them, separated by commas, newest `last_seen` first: at
+    /// most `limit`, and what fits into `max_bytes`. Returns how many.
+    pub fn write_sessions(
+        &self,
+        account_id: &str,
+        limit: usize,
+        max_bytes: usize,
+        out: &mut Vec<u8>,
+    ) -> usize {
         let (now, ttl) = (self.now(), millis(self.rules.ttl));
-        self.read(|table| table.of_account(account_id, now, ttl, limit))
+        self.read(|table| {
+            let end = out.len() + max_bytes;
+            let mut count = 0;
+            for (key, entry) in table.of_account(account_id, now, ttl).into_iter().take(limit) {
+                let before = out.len();
+                if count > 0 {
+                    out.push(b',');
+                }
+                entry.write_profile_json(key, out);
+                if out.len() > end {
+                    out.truncate(before);
+                    break;
+                }
+                count += 1;
+            }
+            count
+        })
     }
 
     /// Takes what waits for Postgres, at most `limit` of each kind.

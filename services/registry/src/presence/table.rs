@@ -5,10 +5,11 @@ use std::mem;
 use std::sync::Arc;
 
 use agentnet_proto::Timestamp;
-use agentnet_proto::rpc::{AgentInfo, ProfileSession};
+use agentnet_proto::rpc::AgentInfo;
 use agentnet_store::sessions::Session;
 
 use super::entry::{Dirty, Entry, Opened, info_of_row};
+use super::wakes::Wakes;
 use super::{Heard, Pending};
 
 /// (agent_id, session_tag): the order of `registry.list`.
@@ -29,6 +30,9 @@ pub(super) struct Table {
     bytes: usize,
     max_sessions: usize,
     max_bytes: usize,
+    /// How often sessions say hello, in milliseconds.
+    pub(super) heartbeat: i64,
+    pub(super) wakes: Wakes,
 }
 
 impl Table {
@@ -44,11 +48,17 @@ impl Table {
             bytes: 0,
             max_sessions,
             max_bytes,
+            heartbeat: 12_000,
+            wakes: Wakes::default(),
         }
     }
 
     pub(super) fn len(&self) -> usize {
         self.sessions.len()
+    }
+
+    pub(super) fn knows(&self, tag: &str) -> bool {
+        self.keys.contains_key(tag)
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -97,15 +107,26 @@ impl Table {
             let opened = Opened { server_id: server_id.into(), at };
             let mut entry = Entry::new(&info, opened, at, now);
             entry.dirty = Dirty::Changed;
+            entry.greeted = true;
+            let came: Vec<String> = entry.recipients().collect();
             let Some(key) = self.insert_new(tag, &info, entry) else { return Heard::Refused };
             self.dirty.push(key);
+            self.wakes.came(came);
             return Heard::Restored;
         };
         let Some(entry) = self.sessions.get_mut(&key) else { return Heard::Refused };
         // The session keeps the agent_id it was opened with.
         key.0.as_ref().clone_into(&mut info.agent_id);
         let (account_before, bytes_before) = (entry.account_id.clone(), entry.bytes());
+        let capabilities_before = entry.capabilities.clone();
         let changed = entry.describe(info);
+        // Out of time, it says that the session has just come back: from a lost connection, or from a pause.
+        let since = now.saturating_sub(entry.heard);
+        let regular = (self.heartbeat * 3 / 4..=self.heartbeat * 3 / 2).contains(&since);
+        let came_back = !mem::replace(&mut entry.greeted, true) || !regular;
+        if came_back || entry.account_id != account_before || entry.capabilities != capabilities_before {
+            self.wakes.came(entry.recipients());
+        }
         let dirty = if changed { Dirty::Changed } else { Dirty::Touched };
         if entry.dirty == Dirty::No {
             self.dirty.push(key.clone());
@@ -164,6 +185,7 @@ impl Table {
         if let Some(entry) = self.sessions.remove(&key) {
             self.bytes = self.bytes.saturating_sub(entry.bytes());
             self.leave_account(entry.account_id.as_deref(), &key);
+            self.wakes.went(tag, entry.recipients().collect());
         }
     }
 
@@ -218,13 +240,8 @@ impl Table {
         self.accounts.get(account_id).map_or(&[], Vec::as_slice)
     }
 
-    pub(super) fn of_account(
-        &self,
-        account_id: &str,
-        now: i64,
-        ttl: i64,
-        limit: usize,
-    ) -> Vec<ProfileSession> {
+    /// The visible sessions of an account, newest `last_seen` first.
+    pub(super) fn of_account(&self, account_id: &str, now: i64, ttl: i64) -> Vec<(&Key, &Entry)> {
         let mut entries: Vec<(&Key, &Entry)> = self
             .keys_of_account(account_id)
             .iter()
@@ -234,22 +251,7 @@ impl Table {
         entries.sort_unstable_by(|(a_key, a), (b_key, b)| {
             b.last_seen.cmp(&a.last_seen).then_with(|| a_key.1.cmp(&b_key.1))
         });
-        entries.truncate(limit);
         entries
-            .into_iter()
-            .map(|((agent_id, tag), entry)| {
-                let info = entry.info();
-                ProfileSession {
-                    session_tag: tag.to_string(),
-                    agent_id: agent_id.to_string(),
-                    server_id: entry.opened.server_id.to_string(),
-                    connected_at: entry.opened.at.to_string(),
-                    last_seen: entry.last_seen.to_string(),
-                    capabilities: info.capabilities,
-                    metadata: info.metadata,
-                }
-            })
-            .collect()
     }
 
     pub(super) fn take_pending(&mut self, now: i64, limit: usize) -> Pending {

@@ -47,7 +47,7 @@ fn hello(table: &mut Table, tag: &str, now: i64) -> Heard {
 }
 
 fn visible(table: &Table, now: i64) -> usize {
-    table.of_account("acct_a", now, TTL, 100).len()
+    table.of_account("acct_a", now, TTL).len()
 }
 
 #[test]

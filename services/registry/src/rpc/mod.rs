@@ -45,7 +45,6 @@ pub(crate) async fn start(app: &Arc<App>, nats: &Nats) -> Result<RpcServer, Star
     let mut builder = RpcServer::builder(nats, &app.stats, faults).options(options);
     builder = method::<wire::Register, _, _>(builder, app, register::register);
     builder = method::<wire::Search, _, _>(builder, app, search::search);
-    builder = method::<wire::GetProfile, _, _>(builder, app, profile::profile);
     builder = method::<wire::ResolveAccount, _, _>(builder, app, resolve_account::resolve_account);
     builder = method::<wire::ResolveKey, _, _>(builder, app, resolve_key::resolve_key);
     builder = method::<wire::ThreadList, _, _>(builder, app, thread_list::thread_list);
@@ -53,8 +52,8 @@ pub(crate) async fn start(app: &Arc<App>, nats: &Nats) -> Result<RpcServer, Star
     builder = method::<wire::ThreadMessages, _, _>(builder, app, thread_messages::thread_messages);
     builder = method::<wire::MessageSearch, _, _>(builder, app, message_search::message_search);
     builder = method::<wire::Metrics, _, _>(builder, app, metrics::metrics);
-    let list_app = app.clone();
-    builder = builder.method(on(RpcMethod::List), handler(move |_, body| list::list(list_app.clone(), body)));
+    builder = encoded(builder, app, RpcMethod::List, list::list);
+    builder = encoded(builder, app, RpcMethod::Profile, profile::profile);
     builder =
         topic(builder, app, RpcMethod::Hello.as_str(), &Subject::Registry(RpcMethod::Hello), hello::hello);
     builder = topic(
@@ -85,6 +84,16 @@ where
 {
     let app = app.clone();
     builder.method(on(R::METHOD), typed(move |_, request: R::Request| run(app.clone(), request)))
+}
+
+/// A method that decodes and encodes by itself.
+fn encoded<F, Fut>(builder: Builder, app: &Arc<App>, method: RpcMethod, run: F) -> Builder
+where
+    F: Fn(Arc<App>, bytes::Bytes) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<bytes::Bytes, RpcError>> + Send + 'static,
+{
+    let app = app.clone();
+    builder.method(on(method), handler(move |_, body| run(app.clone(), body)))
 }
 
 /// Publishes are heard by every replica: no queue group.

@@ -1,0 +1,61 @@
+//! What to do with a row that is due.
+
+use agentnet_store::deliveries::{Candidate, Decision};
+
+use super::{Redelivery, Senders};
+use crate::presence::{Owner, Presence, Route};
+
+/// Bytes of messages leased at once.
+const MAX_BYTES: i64 = 4 << 20;
+
+impl Redelivery {
+    /// One decision for each candidate.
+    pub(super) fn decide(
+        &self,
+        route: &Route,
+        candidates: &[Candidate],
+        legacy: Option<&Senders>,
+    ) -> Vec<Decision> {
+        let mut bytes = 0;
+        let mut blocked: Vec<Option<&str>> = Vec::new();
+        candidates
+            .iter()
+            .map(|candidate| {
+                let decision = judge(&self.app.presence, candidate, self.config.max_deliveries);
+                if decision != Decision::Grant {
+                    return decision;
+                }
+                if *route == Route::Nobody {
+                    return if candidate.accepted { Decision::TakeBack } else { Decision::Leave };
+                }
+                bytes += candidate.bytes;
+                let fits = bytes <= MAX_BYTES || bytes == candidate.bytes;
+                let sender = candidate.sender_account_id.as_deref();
+                // Behind one that has to wait, the others of its sender wait too.
+                let allowed = !blocked.contains(&sender)
+                    && legacy.is_none_or(|limits| {
+                        limits.check_key(&sender.unwrap_or_default().to_owned()).is_ok()
+                    });
+                if fits && allowed {
+                    return Decision::Grant;
+                }
+                blocked.push(sender);
+                Decision::Leave
+            })
+            .collect()
+    }
+}
+
+/// Looks at the delivery alone. That nobody was there or held it back counts no attempt; that a session accepted it and
+/// was lost does.
+fn judge(presence: &Presence, candidate: &Candidate, max_deliveries: i32) -> Decision {
+    if !candidate.accepted {
+        return if candidate.attempts >= max_deliveries { Decision::Bury } else { Decision::Grant };
+    }
+    match candidate.owner_session.as_deref().map_or(Owner::Gone, |tag| presence.owner(tag)) {
+        Owner::Alive => Decision::Extend,
+        Owner::Unknown => Decision::Wait,
+        Owner::Gone if candidate.attempts + 1 >= max_deliveries => Decision::Bury,
+        Owner::Gone => Decision::Grant,
+    }
+}
