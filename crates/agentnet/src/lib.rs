@@ -58,6 +58,7 @@
 //! - [`AgentNode`]: an agent; [`Sdk`]: the same in one call per workflow; [`AgentWrapper`]: the original's adapter.
 //! - [`RegistryClient`]: who is there and what was said, without registering; [`list_online_agents`].
 //! - [`connect`]: the connection and its settings; [`Target`]: how recipients are written.
+//! - [`identity`]: the key of an agent, in a file.
 //!
 //! To add an option to sends and requests: a field of `Draft`, a setter in `send/options.rs`, a line in
 //! `send/compose.rs`.
@@ -65,6 +66,7 @@
 pub mod auth;
 pub mod connect;
 mod error;
+pub mod identity;
 mod inbox;
 mod metrics;
 mod node;
@@ -79,6 +81,7 @@ mod wrapper;
 
 pub use agentnet_proto as proto;
 pub use error::{Error, ErrorKind};
+pub use identity::{Identity, IdentityError, IdentityStore};
 pub use inbox::{HandlerError, HandlerResult, Incoming};
 pub use metrics::{Latencies, MetricsSnapshot, UsernameCache};
 pub use node::{AgentNode, AgentNodeBuilder};

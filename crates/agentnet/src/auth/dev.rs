@@ -14,9 +14,9 @@ use agentnet_proto::{
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::key_file::load_or_create;
 use crate::{
     error::{Error, ErrorKind},
+    identity::original::load_or_create,
     registry::RegistryClient,
     ttl_map::TtlMap,
 };

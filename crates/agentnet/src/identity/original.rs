@@ -1,4 +1,4 @@
-//! The original's key files: `<dir>/<name>.json` with `private_key` and `public_key`.
+//! The original's key files: `<dir>/<name>.json` with `private_key` and `public_key`, used as they are in `DEV_AUTH`.
 
 use std::{
     fs,
@@ -9,6 +9,7 @@ use std::{
 use agentnet_proto::dev_auth::SecretKey;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind};
 
@@ -44,7 +45,7 @@ fn failed(what: &str, path: &Path) -> Error {
     Error::new(ErrorKind::InvalidArgument, format!("the key file {} {what}", path.display()))
 }
 
-fn parse(path: &Path, text: &[u8]) -> Result<SecretKey, Error> {
+pub(super) fn parse(path: &Path, text: &[u8]) -> Result<SecretKey, Error> {
     // The error of the parser could quote the file; it is left out.
     let file: KeyFile = serde_json::from_slice(text)
         .map_err(|_| failed("isn't a JSON object with `private_key` and `public_key`", path))?;
@@ -57,16 +58,21 @@ fn parse(path: &Path, text: &[u8]) -> Result<SecretKey, Error> {
     }
 }
 
+/// The text of the key's file.
+pub(super) fn text(key: &SecretKey) -> Zeroizing<String> {
+    let secret = Zeroizing::new(key.expose_base64());
+    Zeroizing::new(format!(
+        "{{\n  \"private_key\": \"{}\",\n  \"public_key\": \"{}\"\n}}",
+        *secret,
+        key.public_key()
+    ))
+}
+
 fn create(dir: &Path, path: &Path) -> Result<SecretKey, Error> {
     let create_failed = |e: std::io::Error| failed("can't be created", path).source_of(e);
     fs::create_dir_all(dir).map_err(create_failed)?;
     let key = SecretKey::generate();
-    let secret = SecretString::from(key.expose_base64());
-    let text = SecretString::from(format!(
-        "{{\n  \"private_key\": \"{}\",\n  \"public_key\": \"{}\"\n}}",
-        secret.expose_secret(),
-        key.public_key()
-    ));
+    let text = text(&key);
     // Written aside and linked into place: whoever reads meanwhile sees a whole file or none, and of two processes
     // that start at once both use the key of the first.
     let aside = PathBuf::from(format!("{}.{}.tmp", path.display(), std::process::id()));
@@ -76,7 +82,7 @@ fn create(dir: &Path, path: &Path) -> Result<SecretKey, Error> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let written = options
         .open(&aside)
-        .and_then(|mut file| file.write_all(text.expose_secret().as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
         .and_then(|()| fs::hard_link(&aside, path));
     let _ = fs::remove_file(&aside);
     match written {
