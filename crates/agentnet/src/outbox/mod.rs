@@ -388,3 +388,6 @@ fn resend_pause(pause: Duration, copies: u32) -> Duration {
     let whole = (doubled + extra).min(RESEND_MAX.max(pause));
     whole.mul_f64(rand::random_range(0.9..=1.1))
 }
+
+#[cfg(test)]
+mod tests;
