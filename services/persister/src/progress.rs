@@ -116,7 +116,10 @@ pub(crate) async fn watch(jetstream: Context, store: Store, board: Board, stop: 
             Err(_) => "no answer in time".to_owned(),
         };
         if !std::mem::replace(&mut failing, true) {
-            tracing::warn!(cause = error, "the stream's progress can't be noted; nothing is delivered again meanwhile");
+            tracing::warn!(
+                cause = error,
+                "the stream's progress can't be noted; nothing is delivered again meanwhile"
+            );
         }
     }
 }
@@ -132,8 +135,13 @@ pub(crate) async fn look(jetstream: &Context, store: &Store) -> Result<Seen, Str
         0 => now,
         _ => state.first_ts.saturating_sub(Duration::from_micros(1)).min(now),
     };
-    let stream =
-        StreamState { stream: STREAM, created_at: created, first_seq: state.first_seq.max(1), committed_at, now };
+    let stream = StreamState {
+        stream: STREAM,
+        created_at: created,
+        first_seq: state.first_seq.max(1),
+        committed_at,
+        now,
+    };
     let mut connection = store.pool().acquire().await.map_err(|error| error.to_string())?;
     let noted = progress::note(&mut connection, &stream).await.map_err(|error| chain(&error))?;
     if let Some(found) = &noted.found {

@@ -198,10 +198,11 @@ impl Connection {
             Some(connection) => connection,
             None => self.store.pool().acquire().await.map_err(StoreError::Unavailable)?,
         };
-        let result = match timeout(COMMIT_LIMIT, ingest::ingest_taken(&mut connection, items, taken.as_ref())).await {
-            Ok(result) => result,
-            Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
-        };
+        let result =
+            match timeout(COMMIT_LIMIT, ingest::ingest_taken(&mut connection, items, taken.as_ref())).await {
+                Ok(result) => result,
+                Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+            };
         match &result {
             Ok(_) => self.held = Some(connection),
             Err(error) if ingest::is_data_error(error) => self.held = Some(connection),

@@ -75,9 +75,10 @@ async fn a_hole_turns_health_red_and_is_counted_once() {
     }
     // The stream is known from its first message on, as it would be to a persister that runs.
     {
-        let store = Store::connect(&agentnet_store::StoreConfig::new(net.database_url.clone().into(), "test"))
-            .await
-            .unwrap();
+        let store =
+            Store::connect(&agentnet_store::StoreConfig::new(net.database_url.clone().into(), "test"))
+                .await
+                .unwrap();
         let info = jetstream::new(net.client.clone()).get_stream("AGENTNET").await.unwrap();
         let created_at = Timestamp::from_offset(info.cached_info().created);
         let now = Timestamp::from_offset(info.cached_info().state.first_timestamp);

@@ -34,7 +34,7 @@ struct CandidateColumns {
     bytes: i32,
 }
 
-/// What to do with a candidate. One that isn't mentioned stays due.
+/// What to do with a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// Deliver it again.
@@ -47,6 +47,8 @@ pub enum Decision {
     TakeBack,
     /// Its attempts are used up.
     Bury,
+    /// Nothing now: it stays due.
+    Leave,
 }
 
 /// A message to publish.
@@ -129,8 +131,8 @@ impl<'a> Leasing<'a> {
         Ok(Self { tx, recipient, candidates })
     }
 
-    /// Carries the decisions out, commits, and returns what to publish, in the order it came, and what is dead now.
-    /// `decisions` go with the first candidates.
+    /// Carries the decisions out, one for each candidate, commits, and returns what to publish, in the order it came, and
+    /// what is dead now. `replica` and `via` say who delivers and where to.
     ///
     /// # Errors
     /// [`StoreError::Query`], [`StoreError::Unavailable`].

@@ -1,6 +1,6 @@
 //! Deliveries for people who look: filtered, in keyset pages, newest message first.
 
-use agentnet_proto::Timestamp;
+use agentnet_proto::{Timestamp, cursor::DeliveryCursor};
 use sqlx::{FromRow, PgExecutor, Postgres, QueryBuilder};
 use time::OffsetDateTime;
 
@@ -112,17 +112,6 @@ pub struct DeliveryFilter<'a> {
     pub sender_account_id: Option<&'a str>,
     /// In this state.
     pub state: Option<&'a str>,
-}
-
-/// Where a page ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeliveryCursor {
-    /// When the last message was sent.
-    pub sent_at: Timestamp,
-    /// Its id.
-    pub message_id: String,
-    /// The last recipient.
-    pub recipient: String,
 }
 
 /// At most `limit` deliveries strictly behind `after`.

@@ -8,9 +8,9 @@ mod entry;
 mod list;
 mod route;
 mod table;
-mod wakes;
 #[cfg(test)]
 mod tests;
+mod wakes;
 
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};

@@ -37,8 +37,12 @@ impl Table {
 
     fn route_to_account(&self, account: &str, now: i64, ttl: i64) -> Route {
         let Ok(id) = AccountId::new(account) else { return Route::Nobody };
-        let mut online =
-            self.keys_of_account(account).iter().filter_map(|key| self.sessions.get(key)).filter(|e| self.is_visible(e, now, ttl)).peekable();
+        let mut online = self
+            .keys_of_account(account)
+            .iter()
+            .filter_map(|key| self.sessions.get(key))
+            .filter(|e| self.is_visible(e, now, ttl))
+            .peekable();
         if online.peek().is_none() {
             Route::Nobody
         } else if online.any(|entry| entry.speaks_1_2) {

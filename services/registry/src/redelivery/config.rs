@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn defaults_and_limits() {
-        let read = |pairs: &[(&str, &str)]| RedeliveryConfig::from_env(&Env::from_pairs(pairs.iter().copied()));
+        let read =
+            |pairs: &[(&str, &str)]| RedeliveryConfig::from_env(&Env::from_pairs(pairs.iter().copied()));
         assert_eq!(read(&[]), Ok(RedeliveryConfig::default()));
         assert_eq!(read(&[("AGENTNET_MAX_DELIVERIES", "2")]).unwrap().max_deliveries, 2);
         for name in ["AGENTNET_REDELIVERY_WINDOW", "AGENTNET_REDELIVERY_RATE", "AGENTNET_MAX_DELIVERIES"] {

@@ -155,12 +155,16 @@ impl Redelivery {
                 *again |= woken;
                 return;
             }
-            if active.len() >= MOST_DRAINS && !woken {
+            if active.len() >= MOST_DRAINS {
                 return;
             }
             active.insert(recipient.clone(), false);
         }
         self.tasks.spawn(self.clone().drain(recipient, woken));
+    }
+
+    fn is_full(&self) -> bool {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).len() >= MOST_DRAINS
     }
 
     fn active(&self) -> Vec<String> {

@@ -33,7 +33,10 @@ impl Redelivery {
             let subject = match route {
                 Route::Redelivery(accounts) => {
                     // By message, so that holders of a capability share the work.
-                    let place = message.message_id.bytes().fold(0_usize, |sum, b| sum.wrapping_mul(31) + usize::from(b));
+                    let place = message
+                        .message_id
+                        .bytes()
+                        .fold(0_usize, |sum, b| sum.wrapping_mul(31) + usize::from(b));
                     match accounts.get(place % accounts.len().max(1)) {
                         Some(account) => Subject::Redelivery(account.clone()),
                         None => return,
@@ -47,7 +50,8 @@ impl Redelivery {
             if let Some(signature) = message.signature {
                 headers.insert(SIGNATURE_HEADER, signature);
             }
-            let sent = client.publish_with_headers(subject.to_string(), headers, message.envelope.into()).await;
+            let sent =
+                client.publish_with_headers(subject.to_string(), headers, message.envelope.into()).await;
             if let Err(error) = sent {
                 self.app.failures.log("redelivery.publish", &error.to_string());
                 break;

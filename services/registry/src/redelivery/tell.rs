@@ -18,7 +18,8 @@ impl Redelivery {
         for delivery in ended {
             let counter = if delivery.state == "dead" { &self.counters.dead } else { &self.counters.expired };
             counter.fetch_add(1, Ordering::Relaxed);
-            metrics::counter!("agentnet_registry_given_up_total", "state" => delivery.state.clone()).increment(1);
+            metrics::counter!("agentnet_registry_given_up_total", "state" => delivery.state.clone())
+                .increment(1);
             let Some(Ok(sender)) = delivery.sender_account_id.clone().map(AccountId::new) else { continue };
             by_sender.entry(sender).or_default().push(failed(delivery));
         }

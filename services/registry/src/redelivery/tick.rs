@@ -94,7 +94,8 @@ impl Redelivery {
                 return;
             }
             let (busy, gone): (Vec<&Overdue>, Vec<&Overdue>) = rows.iter().partition(|row| {
-                let owner = row.owner_session.as_deref().map_or(Owner::Gone, |tag| self.app.presence.owner(tag));
+                let owner =
+                    row.owner_session.as_deref().map_or(Owner::Gone, |tag| self.app.presence.owner(tag));
                 row.accepted && !row.long && owner != Owner::Gone
             });
             let ended = deliveries::expire(tx, &gone, &busy).await;
@@ -114,7 +115,8 @@ impl Redelivery {
         for chunk in online.chunks(CHUNK) {
             let names: Vec<String> = chunk.iter().map(|(name, _)| name.clone()).collect();
             let _db = self.db().await;
-            let Some(rows) = self.logged("db.redelivery_oldest", deliveries::oldest(pool, &names).await) else {
+            let Some(rows) = self.logged("db.redelivery_oldest", deliveries::oldest(pool, &names).await)
+            else {
                 return;
             };
             for (name, age) in rows {
@@ -125,10 +127,13 @@ impl Redelivery {
         self.counters.oldest_undelivered.store((oldest * 1000.0) as u64, Ordering::Relaxed);
         metrics::gauge!("agentnet_registry_oldest_undelivered_seconds").set(oldest);
         let _db = self.db().await;
-        if let Some(waiting) = self.logged("db.redelivery_waiting", deliveries::waiting(pool, COUNT_LIMIT).await) {
+        if let Some(waiting) =
+            self.logged("db.redelivery_waiting", deliveries::waiting(pool, COUNT_LIMIT).await)
+        {
             metrics::gauge!("agentnet_registry_open_deliveries").set(waiting.open as f64);
             metrics::gauge!("agentnet_registry_dead_deliveries").set(waiting.dead as f64);
-            metrics::gauge!("agentnet_registry_oldest_pending_seconds").set(waiting.oldest_seconds.unwrap_or(0.0));
+            metrics::gauge!("agentnet_registry_oldest_pending_seconds")
+                .set(waiting.oldest_seconds.unwrap_or(0.0));
         }
     }
 

@@ -1,5 +1,6 @@
 //! The registry's methods, one file each, and how they hang on their subjects.
 
+mod deliveries;
 mod fit;
 pub(crate) mod goodbye;
 pub(crate) mod hello;
@@ -9,6 +10,7 @@ mod message_rows;
 mod message_search;
 mod metrics;
 mod profile;
+mod redrive;
 mod register;
 mod resolve_account;
 mod resolve_key;
@@ -16,6 +18,7 @@ mod search;
 mod thread_list;
 mod thread_messages;
 mod thread_status;
+mod why;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -51,6 +54,9 @@ pub(crate) async fn start(app: &Arc<App>, nats: &Nats) -> Result<RpcServer, Star
     builder = method::<wire::ThreadStatus, _, _>(builder, app, thread_status::thread_status);
     builder = method::<wire::ThreadMessages, _, _>(builder, app, thread_messages::thread_messages);
     builder = method::<wire::MessageSearch, _, _>(builder, app, message_search::message_search);
+    builder = method::<wire::Deliveries, _, _>(builder, app, deliveries::deliveries);
+    builder = method::<wire::Redrive, _, _>(builder, app, redrive::redrive);
+    builder = method::<wire::Why, _, _>(builder, app, why::why);
     builder = method::<wire::Metrics, _, _>(builder, app, metrics::metrics);
     builder = encoded(builder, app, RpcMethod::List, list::list);
     builder = encoded(builder, app, RpcMethod::Profile, profile::profile);
