@@ -211,7 +211,7 @@ mod tests {
     #[tokio::test]
     async fn starts_dies_and_starts_again() {
         let dir = tempfile::tempdir().unwrap();
-        let mut child = shell("echo $GREETING; echo loud >&2; exec cat", dir.path());
+        let mut child = shell("echo loud >&2; echo $GREETING; exec cat", dir.path());
         assert!(!child.is_running());
         for start in 1..=2 {
             child.start().await.unwrap();

@@ -65,8 +65,8 @@ impl Injector {
             let hits = if faults.len() > 1 && scenario.is_mixed() { self.rng.random_range(1..=2) } else { 1 };
             let chosen: Vec<Fault> = faults.sample(&mut self.rng, hits).copied().collect();
             self.hit(&chosen).await?;
-            // A slow recovery must not make the next fault come at once.
-            at = (at + every).max(self.start.elapsed());
+            // What took long to come back has some time to work before the next fault.
+            at = (at + every).max(self.start.elapsed() + every / 2);
         }
         Ok(self.log)
     }
@@ -96,7 +96,7 @@ impl Injector {
             Fault::KillRegistry | Fault::FreezeRegistry => self.stack.registries.len(),
             Fault::KillPersister | Fault::FreezePersister => self.stack.persisters.len(),
             Fault::KillAgent | Fault::FreezeAgent => self.fleet.len(),
-            Fault::KillPostgres | Fault::RestartPostgres | Fault::FillDisk => 1,
+            Fault::KillPostgres | Fault::RestartPostgres | Fault::FillDisk | Fault::KillMidCommit => 1,
             Fault::CutNats | Fault::StallNats | Fault::HalfOpenNats | Fault::DelayNats | Fault::ThinNats => {
                 self.stack.nats_proxies.len()
             }
@@ -128,6 +128,14 @@ impl Injector {
             Fault::KillRegistry => self.stack.registries[target].lock().await.child.kill().await?,
             Fault::KillPersister => self.stack.persisters[target].lock().await.child.kill().await?,
             Fault::KillAgent => self.fleet.kill(target).await?,
+            Fault::KillMidCommit => {
+                self.postgres_proxy()?.shape(Shape::STALLED);
+                // Long enough for messages to pile up in the persisters.
+                sleep(Duration::from_millis(500)).await;
+                for persister in &self.stack.persisters {
+                    persister.lock().await.child.kill().await?;
+                }
+            }
             Fault::FreezeRegistry => self.stack.registries[target].lock().await.child.freeze()?,
             Fault::FreezePersister => self.stack.persisters[target].lock().await.child.freeze()?,
             Fault::FreezeAgent => self.fleet.freeze(target).await?,
@@ -157,6 +165,13 @@ impl Injector {
             Fault::KillRegistry => self.stack.registries[target].lock().await.start().await?,
             Fault::KillPersister => self.stack.persisters[target].lock().await.start().await?,
             Fault::KillAgent => self.fleet.start_again(target).await?,
+            Fault::KillMidCommit => {
+                self.postgres_proxy()?.cut();
+                self.postgres_proxy()?.shape(Shape::CLEAR);
+                for persister in &self.stack.persisters {
+                    persister.lock().await.start().await?;
+                }
+            }
             Fault::FreezeRegistry => self.stack.registries[target].lock().await.child.thaw()?,
             Fault::FreezePersister => self.stack.persisters[target].lock().await.child.thaw()?,
             Fault::FreezeAgent => self.fleet.thaw(target).await?,

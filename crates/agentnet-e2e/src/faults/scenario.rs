@@ -17,6 +17,8 @@ pub enum Fault {
     KillPersister,
     /// kill -9 of a recipient, and its restart.
     KillAgent,
+    /// kill -9 of every persister while Postgres doesn't answer: between taking messages and their COMMIT.
+    KillMidCommit,
     /// Orderly restart of Postgres.
     RestartPostgres,
     /// A registry stands still with its connections open.
@@ -50,7 +52,12 @@ impl Fault {
     pub fn kills(self) -> bool {
         matches!(
             self,
-            Self::KillNats | Self::KillPostgres | Self::KillRegistry | Self::KillPersister | Self::KillAgent
+            Self::KillNats
+                | Self::KillPostgres
+                | Self::KillRegistry
+                | Self::KillPersister
+                | Self::KillAgent
+                | Self::KillMidCommit
         )
     }
 
@@ -84,6 +91,8 @@ pub enum Scenario {
     Agent,
     /// kill -9 of all of them at random, up to two at once.
     All,
+    /// kill -9 of all persisters at the worst moment.
+    MidCommit,
     /// Connections to NATS and Postgres are cut.
     Cut,
     /// Connections go silent, half or whole.
@@ -127,6 +136,7 @@ impl Scenario {
                 Fault::KillPersister,
                 Fault::KillAgent,
             ],
+            Self::MidCommit => &[Fault::KillMidCommit],
             Self::Cut => &[Fault::CutNats, Fault::CutPostgres],
             Self::Stall => &[Fault::StallNats, Fault::HalfOpenNats, Fault::StallPostgres],
             Self::Slow => &[Fault::DelayNats, Fault::ThinNats, Fault::DelayPostgres],
@@ -143,7 +153,7 @@ impl Scenario {
 
     /// Whether the stack needs proxies.
     pub fn is_proxied(self) -> bool {
-        matches!(self, Self::Cut | Self::Stall | Self::Slow)
+        matches!(self, Self::Cut | Self::Stall | Self::Slow | Self::MidCommit)
     }
 
     /// Back to normal within this time after the last fault.
