@@ -1,7 +1,5 @@
 //! Bad input and overload, end to end: every one ends in a code, nothing lost, nothing hung.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 mod support;
 
 use std::{future::IntoFuture as _, sync::Arc, time::Duration};

@@ -27,7 +27,7 @@ pub const SOON: Duration = Duration::from_secs(30);
 
 enum Database {
     Shared(TestDb),
-    Own { server: PostgresServer, url: String, _dir: tempfile::TempDir },
+    Own { server: Box<PostgresServer>, url: String, _dir: tempfile::TempDir },
 }
 
 struct Running {
@@ -65,7 +65,7 @@ impl Stack {
             ..PgOptions::new(dir.path().join("pg"), "pw".into())
         };
         let started = tokio::task::spawn_blocking(move || PostgresServer::start(options));
-        let server = started.await.unwrap().unwrap();
+        let server = Box::new(started.await.unwrap().unwrap());
         server.create_database("e2e").await.unwrap();
         let url = server.url("e2e");
         Self::with(Database::Own { server, url, _dir: dir }).await
