@@ -4,7 +4,13 @@
 
 mod support;
 
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
+    process::Stdio,
+};
 
 use nix::sys::signal::Signal;
 use support::{Place, SOON, command_lines, wait_for};
@@ -120,8 +126,11 @@ fn killed_it_leaves_no_process_and_a_hint() {
     // The next one takes over.
     let up = place.up(&[]);
     place.run(&["list"]).exits(0);
-    drop(up);
-    assert!(place.processes().is_empty(), "{:?}", place.processes());
+    // A second Ctrl-C doesn't wait for anything, and still leaves nothing.
+    up.signal(Signal::SIGINT);
+    up.signal(Signal::SIGINT);
+    assert!([Some(0), Some(130)].contains(&up.wait().code()));
+    wait_for(SOON, "the end of the servers", || place.processes().is_empty());
 }
 
 #[test]
@@ -129,6 +138,10 @@ fn what_crashes_is_started_again() {
     let _taken = take_4222();
     let place = Place::new();
     let up = place.up(&[]);
+    let mut watch = place.command(&["watch", "--subject", "account.acct_x.inbox", "--max-messages", "1"]);
+    let mut watch = watch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(watch.stderr.take().unwrap()).lines();
+    assert!(stderr.next().unwrap().unwrap().starts_with("watching account.acct_x.inbox"));
     for program in ["nats-server", "postgres"] {
         let pid = pid_of(&place, program);
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
@@ -143,6 +156,13 @@ fn what_crashes_is_started_again() {
     let sent =
         ["send", "--to-account", "acct_x", "--receipt-timeout", "0.2", "{\"text\":\"after the crash\"}"];
     wait_for(SOON, "a stored message", || place.run(&sent).code == 0);
+    // `watch` has lived through both.
+    wait_for(SOON, "the end of watch", || watch.try_wait().unwrap());
+    let mut seen = String::new();
+    watch.stdout.take().unwrap().read_to_string(&mut seen).unwrap();
+    assert!(seen.contains("after the crash"), "{seen}");
+    let said: Vec<String> = stderr.map_while(Result::ok).collect();
+    assert!(said.iter().any(|line| line.contains("connection is back")), "{said:?}");
     up.signal(Signal::SIGINT);
     assert_eq!(up.wait().code(), Some(0));
     assert!(place.processes().is_empty(), "{:?}", place.processes());

@@ -18,6 +18,8 @@ use crate::{
 
 /// Least columns a preview gets on a narrow terminal, where it then wraps with the rest.
 const LEAST_PREVIEW: usize = 24;
+/// Columns of a terminal on which thread ids leave room for the text.
+const WIDE: u16 = 120;
 /// Longest preview in a pipe.
 const PIPE_PREVIEW: usize = 240;
 
@@ -47,16 +49,14 @@ pub fn print(
     if rows.is_empty() {
         return ctx.out.line(paint(DIM, "No message fits."));
     }
+    // On others, the text needs the room that a whole thread id takes.
+    let is_wide = with_thread && ctx.out.width().is_some_and(|width| width >= WIDE);
     let mut columns = vec!["Time (UTC)", "From", "To", "Kind"];
     if with_thread {
         columns.push("Thread");
     }
     columns.push("Text");
-    let mut table = Table::new(&columns, ctx.out.width()).whole(if with_thread {
-        &[0, 3, 1, 2, 4]
-    } else {
-        &[0, 3, 1, 2]
-    });
+    let mut table = Table::new(&columns, ctx.out.width()).whole(if is_wide { &[0, 4] } else { &[0] });
     let today = ctx.out.now();
     for row in rows {
         let from = row.from_account_id.as_deref().map_or_else(|| "-".to_owned(), |id| names.of(id));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use agentnet::{
-    RegistryClient,
+    ErrorKind, RegistryClient,
     proto::rpc::{ListRequest, ProfileRequest},
 };
 use futures_util::{StreamExt as _, stream};
@@ -45,13 +45,18 @@ impl Names {
         let found: Vec<_> = stream::iter(unknown)
             .map(|id| async move {
                 let request = ProfileRequest { account_id: Some(id.clone()), username: None };
-                (id, registry.profile(&request).await.ok().map(|profile| profile.username))
+                (id, registry.profile(&request).await)
             })
             .buffer_unordered(PARALLEL)
             .collect()
             .await;
-        for (id, name) in found {
-            self.insert(id, name);
+        for (id, profile) in found {
+            match profile {
+                Ok(profile) => self.insert(id, Some(profile.username)),
+                Err(error) if error.kind() == ErrorKind::NotFound => self.insert(id, None),
+                // A registry that is away for a moment may know it next time.
+                Err(_) => {}
+            }
         }
     }
 

@@ -34,7 +34,8 @@ pub fn person(name: &str) -> Style {
     // FNV-1a: needs to be steady between runs, and nothing else.
     let hash =
         name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    let index = usize::try_from(hash).unwrap_or(0) % PEOPLE.len();
+    // The low bits of the last letters alone are too much alike for names that end alike.
+    let index = usize::try_from(hash >> 20).unwrap_or(0) % PEOPLE.len();
     PEOPLE.get(index).copied().unwrap_or(AnsiColor::Cyan).on_default().bold()
 }
 

@@ -5,7 +5,7 @@ use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Row, Ta
 /// Blanks between two columns.
 const GAP: u16 = 2;
 /// Columns of the terminal that each column of the table should have at least.
-const LEAST: u16 = 9;
+const LEAST: u16 = 8;
 
 /// Rows under a heading.
 pub struct Table {

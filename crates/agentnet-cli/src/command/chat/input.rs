@@ -99,7 +99,10 @@ fn editor() -> Result<Terminal, Failure> {
         )
     };
     let config = Config::builder().max_history_size(HISTORY).map_err(failed)?.auto_add_history(true).build();
-    Editor::with_config(config).map_err(failed)
+    let mut editor = Editor::with_config(config).map_err(failed)?;
+    // Without a helper the prompt's style is left out.
+    editor.set_helper(Some(()));
+    Ok(editor)
 }
 
 fn edit(

@@ -34,7 +34,7 @@ pub fn print(ctx: &Context, args: &Args, dir: &DataDir, stack: &Stack) -> Result
     let mut commands = vec![("agentnet list", "who is online"), ("agentnet watch", "messages as they pass")];
     if args.demo {
         commands.push(("agentnet chat --to-username planner", "talk with an agent"));
-        commands.push(("agentnet message-search --q tides", "find what was said"));
+        commands.push(("agentnet message-search --q harbour", "find what was said"));
     } else {
         commands.push(("agentnet chat --to-username NAME", "talk with an agent"));
     }

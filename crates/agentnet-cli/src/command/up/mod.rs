@@ -19,10 +19,7 @@ use super::Context;
 use crate::{
     failure::Failure,
     network::context,
-    output::{
-        note,
-        style::{DIM, WARN, paint},
-    },
+    output::style::{DIM, WARN, paint},
 };
 use demo::Demo;
 use progress::Progress;
@@ -175,11 +172,7 @@ impl From<agentnet_local::Error> for Failure {
     }
 }
 
-/// The file that tells other terminals about this network.
+/// The file that tells other terminals about this network; `None` without a home directory.
 fn context_path() -> Option<PathBuf> {
-    let path = context::path(&super::environment);
-    if path.is_none() {
-        note("note: there is no home directory, so other terminals need --nats-url");
-    }
-    path
+    context::path(&super::environment)
 }

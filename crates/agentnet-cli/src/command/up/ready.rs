@@ -36,7 +36,11 @@ impl<'a> Ready<'a> {
 /// # Errors
 /// When the ready file can't be written. Without a context file the network is of use still.
 pub fn announce(dir: &DataDir, args: &Args, stack: &Stack) -> Result<(), Failure> {
-    if let Some(path) = super::context_path() {
+    let path = super::context_path();
+    if path.is_none() {
+        note("note: there is no home directory, so other terminals need --nats-url");
+    }
+    if let Some(path) = path {
         let written = context::write(
             &path,
             &Context {
