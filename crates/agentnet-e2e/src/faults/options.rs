@@ -78,6 +78,9 @@ pub struct RunArgs {
     /// Decides whom faults hit and when; random unless given.
     #[arg(long)]
     pub seed: Option<u64>,
+    /// A setting of the services, as `NAME=VALUE`; may be given several times.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    pub service_env: Vec<(String, String)>,
     /// Seconds to wait for everything to come to rest; three times what the scenario is allowed unless given.
     #[arg(long, value_parser = positive)]
     pub deadline: Option<f64>,
@@ -115,6 +118,11 @@ impl RunArgs {
     pub fn rest_deadline(&self, scenario: Scenario) -> Duration {
         self.deadline.map_or(scenario.recovery_limit() * 3, Duration::from_secs_f64)
     }
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn positive(text: &str) -> Result<f64, String> {

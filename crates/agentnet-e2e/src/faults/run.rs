@@ -90,7 +90,7 @@ async fn run_in(args: &RunArgs, scenario: Scenario, seed: u64, dir: &TempDir) ->
     report.skipped = sent.skipped;
     report.waited(scenario, &waits(&entries, |_| true));
     if away.is_some() {
-        report.notes.push(others(&entries, ledger_start + args.lasts()));
+        report.notes.push(others(args, &entries, ledger_start + args.lasts()));
     }
     let judged = judge(args, &stack, &load, &entries, &sent.poison).await?;
     report.judged(&judged);
@@ -149,8 +149,13 @@ fn clock_offset_ms(scenario: Scenario, seed: u64) -> i64 {
 
 fn stack_options(args: &RunArgs, scenario: Scenario, seed: u64, dir: &TempDir) -> Result<Options> {
     let mut env = BTreeMap::from([("DEV_AUTH".to_owned(), args.signed.to_string())]);
+    env.extend(args.service_env.iter().cloned());
     if args.sabotage == Some(Sabotage::EarlyAck) {
         env.insert(EARLY_ACK.to_owned(), "true".to_owned());
+    }
+    if scenario == Scenario::DiskNats {
+        // The stream must fit the disk that it fills.
+        env.insert("AGENTNET_STREAM_MAX_BYTES".to_owned(), (64 << 20).to_string());
     }
     Ok(Options {
         dir: dir.path().to_owned(),
@@ -224,12 +229,17 @@ fn waits(entries: &[Entry], filter: impl Fn(&Entry) -> bool) -> Latencies {
 }
 
 /// What the one who was away cost the others.
-fn others(entries: &[Entry], back: Duration) -> String {
+fn others(args: &RunArgs, entries: &[Entry], back: Duration) -> String {
     let p99 = |after: bool| {
         let waits = waits(entries, |entry| entry.recipient != "sleeper" && (entry.due >= back) == after);
         super::latency::millis(waits.percentile(99.0))
     };
-    format!("p99 of the others: {} ms before, {} ms while 10,000 were redelivered", p99(false), p99(true))
+    format!(
+        "p99 of the others: {} ms before, {} ms after the one with {} messages came back",
+        p99(false),
+        p99(true),
+        args.backlog
+    )
 }
 
 fn empty(args: &RunArgs, scenario: Scenario, seed: u64) -> Report {
