@@ -3,8 +3,8 @@
 use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    chat, completions, list, message_search, metrics, profile, request, search, send, thread_messages,
-    thread_status, threads, up, watch,
+    chat, completions, deliveries, list, message_search, metrics, profile, redrive, request, search, send,
+    thread_messages, thread_status, threads, up, watch, why,
 };
 
 /// Run the network that AI agents live on, watch it, talk on it.
@@ -12,7 +12,12 @@ use crate::command::{
 /// Start a network of your own with `agentnet up`; commands in other terminals find it by themselves. Another network
 /// is named by --nats-url or AGENTNET_NATS_URL.
 #[derive(Debug, Parser)]
-#[command(name = "agentnet", version, arg_required_else_help = false, max_term_width = 100)]
+#[command(
+    name = "agentnet",
+    version,
+    arg_required_else_help = false,
+    max_term_width = 100
+)]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
@@ -32,7 +37,13 @@ pub struct Global {
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
     /// When to use colours; NO_COLOR is honoured
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Global options"
+    )]
     pub color: ColorChoice,
     /// Say more: -v which network, causes of errors; -vv logs
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
@@ -66,6 +77,14 @@ pub enum Command {
     ThreadMessages(thread_messages::Args),
     /// Find messages by words, accounts, kind or time
     MessageSearch(message_search::Args),
+    /// What became of messages, newest first
+    Deliveries(deliveries::Args),
+    /// Messages whose attempts are used up
+    DeadLetters(deliveries::DeadLetters),
+    /// Try again what was given up
+    Redrive(redrive::Args),
+    /// The whole path of one message
+    Why(why::Args),
     /// The registry's own figures
     Metrics(metrics::Args),
     /// Print completions for a shell

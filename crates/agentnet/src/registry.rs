@@ -224,6 +224,33 @@ impl RegistryClient {
         self.call::<rpc::MessageSearch>(request).await
     }
 
+    /// One page of the deliveries that fit the filters, newest message first. Dead letters are those in state `dead`.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn deliveries(
+        &self,
+        request: &rpc::DeliveriesRequest,
+    ) -> Result<rpc::DeliveriesResponse, Error> {
+        self.call::<rpc::Deliveries>(request).await
+    }
+
+    /// Has the network try again what it gave up.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn redrive(&self, request: &rpc::RedriveRequest) -> Result<rpc::RedriveResponse, Error> {
+        self.call::<rpc::Redrive>(request).await
+    }
+
+    /// The whole path of one message.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); [`ErrorKind::NotFound`] when no such message is stored.
+    pub async fn why(&self, message_id: &str) -> Result<rpc::WhyResponse, Error> {
+        self.call::<rpc::Why>(&rpc::WhyRequest { message_id: message_id.to_owned() }).await
+    }
+
     /// The registry's own figures.
     ///
     /// # Errors

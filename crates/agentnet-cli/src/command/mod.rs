@@ -2,10 +2,12 @@
 
 pub mod chat;
 pub mod completions;
+pub mod deliveries;
 pub mod list;
 pub mod message_search;
 pub mod metrics;
 pub mod profile;
+pub mod redrive;
 pub mod request;
 pub mod search;
 pub mod send;
@@ -14,6 +16,7 @@ pub mod thread_status;
 pub mod threads;
 pub mod up;
 pub mod watch;
+pub mod why;
 
 mod ask;
 mod join;
@@ -91,7 +94,10 @@ pub fn spinner(text: String) -> indicatif::ProgressBar {
 /// # Errors
 /// Why it didn't do what was asked.
 pub fn run(command: Command, global: Global) -> Result<(), Failure> {
-    let ctx = Context { out: Out::new(global.json), global };
+    let ctx = Context {
+        out: Out::new(global.json),
+        global,
+    };
     if let Command::Completions(args) = &command {
         return completions::run(args);
     }
@@ -132,6 +138,10 @@ async fn dispatch(ctx: &Context, command: Command) -> Result<(), Failure> {
         Command::ThreadStatus(args) => thread_status::run(ctx, args).await,
         Command::ThreadMessages(args) => thread_messages::run(ctx, args).await,
         Command::MessageSearch(args) => message_search::run(ctx, args).await,
+        Command::Deliveries(args) => deliveries::run(ctx, args).await,
+        Command::DeadLetters(args) => deliveries::dead_letters(ctx, args).await,
+        Command::Redrive(args) => redrive::run(ctx, args).await,
+        Command::Why(args) => why::run(ctx, args).await,
         Command::Metrics(args) => metrics::run(ctx, args).await,
         Command::Up(_)
         | Command::Chat(_)
@@ -151,5 +161,8 @@ fn start_logs(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::new(level);
     // Fails only if something has logging installed already.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .try_init();
 }
