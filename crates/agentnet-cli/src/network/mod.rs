@@ -1,9 +1,8 @@
 //! Which network a command talks to, and the connection to it.
 
-pub mod context;
-
 use std::{fmt, path::PathBuf, time::Duration};
 
+pub use agentnet::connect::context;
 use agentnet::{
     ErrorKind, RegistryClient,
     connect::{Connection, NatsSettings, connect},

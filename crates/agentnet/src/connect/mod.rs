@@ -1,5 +1,6 @@
 //! The connection to NATS: bounded at start, healing itself for ever afterwards.
 
+pub mod context;
 mod settings;
 mod state;
 

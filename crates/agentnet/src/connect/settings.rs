@@ -5,23 +5,26 @@ use std::{fmt, time::Duration};
 use secrecy::SecretString;
 use url::Url;
 
+use super::context;
 use crate::error::{Error, ErrorKind};
 
 /// Where agents look for NATS when nothing else is said: the quick start of the seed.
 const LOCAL_NATS_URL: &str = "nats://agentnet_secret_token@localhost:4222";
 
-/// `AGENTNET_NATS_URL`, else `NATS_URL`, else `nats://agentnet_secret_token@localhost:4222`. Empty counts as unset.
+/// `AGENTNET_NATS_URL`, else `NATS_URL`, else the network of this user's running `agentnet up`, else
+/// `nats://agentnet_secret_token@localhost:4222`. Empty counts as unset.
 ///
 /// The text may hold a token or password: don't print it.
 pub fn default_nats_url() -> String {
-    url_from(|name| std::env::var(name).ok())
+    url_from(&|name| std::env::var(name).ok())
 }
 
-fn url_from(get: impl Fn(&str) -> Option<String>) -> String {
+fn url_from(get: &dyn Fn(&str) -> Option<String>) -> String {
     ["AGENTNET_NATS_URL", "NATS_URL"]
         .into_iter()
         .filter_map(get)
         .find(|url| !url.trim().is_empty())
+        .or_else(|| context::running(get).map(|context| context.nats_url))
         .unwrap_or_else(|| LOCAL_NATS_URL.to_owned())
 }
 
@@ -214,10 +217,27 @@ mod tests {
     #[test]
     fn the_environment_decides_in_order() {
         let url = |pairs: &[(&str, &str)]| {
-            url_from(|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
+            url_from(&|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
         };
         assert_eq!(url(&[("AGENTNET_NATS_URL", "a"), ("NATS_URL", "b")]), "a");
         assert_eq!(url(&[("AGENTNET_NATS_URL", " "), ("NATS_URL", "b")]), "b");
-        assert_eq!(url(&[]), LOCAL_NATS_URL);
+        assert_eq!(url(&[(context::PATH_VARIABLE, "/nowhere")]), LOCAL_NATS_URL);
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("context.json");
+        let mut up = context::Context {
+            nats_url: "c".to_owned(),
+            mode: "open".to_owned(),
+            identity_path: None,
+            data_dir: dir.path().to_owned(),
+            pid: std::process::id(),
+            started_at: "2026-11-21T10:00:00Z".to_owned(),
+        };
+        context::write(&file, &up).unwrap();
+        let file_name = file.to_string_lossy();
+        assert_eq!(url(&[("NATS_URL", "b"), (context::PATH_VARIABLE, &file_name)]), "b");
+        assert_eq!(url(&[(context::PATH_VARIABLE, &file_name)]), "c");
+        up.pid = 4_194_999;
+        context::write(&file, &up).unwrap();
+        assert_eq!(url(&[(context::PATH_VARIABLE, &file_name)]), LOCAL_NATS_URL);
     }
 }

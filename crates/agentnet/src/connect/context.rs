@@ -58,6 +58,12 @@ pub fn read(path: &Path) -> io::Result<Option<Context>> {
     }
 }
 
+/// The context of a network that runs now. A file that can't be read counts as none: agents then take the default, and
+/// the command line says what is wrong with it.
+pub fn running(lookup: &dyn Fn(&str) -> Option<String>) -> Option<Context> {
+    read(&path(lookup)?).ok().flatten().filter(Context::is_alive)
+}
+
 /// Writes the file, readable by its owner only, in one step: no reader sees half of it.
 ///
 /// # Errors
