@@ -3,8 +3,8 @@
 use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    chat, completions, deliveries, list, message_search, metrics, profile, redrive, request, search, send,
-    thread_messages, thread_status, threads, up, watch, why,
+    chat, completions, deliveries, identity, list, message_search, metrics, profile, redrive, request,
+    search, send, thread_messages, thread_status, threads, up, watch, why,
 };
 
 /// Run the network that AI agents live on, watch it, talk on it.
@@ -12,12 +12,7 @@ use crate::command::{
 /// Start a network of your own with `agentnet up`; commands in other terminals find it by themselves. Another network
 /// is named by --nats-url or AGENTNET_NATS_URL.
 #[derive(Debug, Parser)]
-#[command(
-    name = "agentnet",
-    version,
-    arg_required_else_help = false,
-    max_term_width = 100
-)]
+#[command(name = "agentnet", version, arg_required_else_help = false, max_term_width = 100)]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
@@ -37,13 +32,7 @@ pub struct Global {
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
     /// When to use colours; NO_COLOR is honoured
-    #[arg(
-        long,
-        global = true,
-        value_name = "WHEN",
-        default_value = "auto",
-        help_heading = "Global options"
-    )]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
     pub color: ColorChoice,
     /// Say more: -v which network, causes of errors; -vv logs
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
@@ -87,6 +76,8 @@ pub enum Command {
     Why(why::Args),
     /// The registry's own figures
     Metrics(metrics::Args),
+    /// Keys that agents speak with
+    Identity(identity::Args),
     /// Print completions for a shell
     Completions(completions::Args),
 }

@@ -3,6 +3,7 @@
 pub mod chat;
 pub mod completions;
 pub mod deliveries;
+pub mod identity;
 pub mod list;
 pub mod message_search;
 pub mod metrics;
@@ -94,12 +95,12 @@ pub fn spinner(text: String) -> indicatif::ProgressBar {
 /// # Errors
 /// Why it didn't do what was asked.
 pub fn run(command: Command, global: Global) -> Result<(), Failure> {
-    let ctx = Context {
-        out: Out::new(global.json),
-        global,
-    };
+    let ctx = Context { out: Out::new(global.json), global };
     if let Command::Completions(args) = &command {
         return completions::run(args);
+    }
+    if let Command::Identity(args) = command {
+        return identity::run(&ctx, args);
     }
     let runtime = match &command {
         // The services of `up` share its process.
@@ -147,6 +148,7 @@ async fn dispatch(ctx: &Context, command: Command) -> Result<(), Failure> {
         | Command::Chat(_)
         | Command::Send(_)
         | Command::Request(_)
+        | Command::Identity(_)
         | Command::Completions(_) => Ok(()),
     }
 }
@@ -161,8 +163,5 @@ fn start_logs(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::new(level);
     // Fails only if something has logging installed already.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .try_init();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }

@@ -110,6 +110,11 @@ impl IdentityStore {
         Ok(self.dir.join(file_name(name)?))
     }
 
+    /// The original's key file of `name`, whether it exists or not; `None` where none are read.
+    pub fn original_path_of(&self, name: &str) -> Option<PathBuf> {
+        self.original_dir.as_ref().map(|dir| dir.join(original::key_file_name(name)))
+    }
+
     /// Makes an identity, encrypted when there is a password.
     ///
     /// # Errors
@@ -357,8 +362,7 @@ impl IdentityStore {
 
     /// The original's key of that name.
     fn original(&self, name: &str) -> Result<Option<(PathBuf, SecretKey)>, IdentityError> {
-        let Some(dir) = &self.original_dir else { return Ok(None) };
-        let path = dir.join(original::key_file_name(name));
+        let Some(path) = self.original_path_of(name) else { return Ok(None) };
         Ok(read_original(&path)?.map(|key| (path, key)))
     }
 }
