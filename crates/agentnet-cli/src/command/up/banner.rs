@@ -31,20 +31,21 @@ pub fn print(ctx: &Context, args: &Args, dir: &DataDir, stack: &Stack) -> Result
         String::new(),
         "  In another terminal:".to_owned(),
     ];
-    let mut commands = vec![("agentnet list", "who is online"), ("agentnet watch", "messages as they pass")];
+    let mut commands = vec![("list", "who is online"), ("watch", "messages as they pass")];
     if args.demo {
-        commands.push(("agentnet chat --to-username planner", "talk with an agent"));
-        commands.push(("agentnet message-search --q harbour", "find what was said"));
+        commands.push(("chat --to-username planner", "talk with an agent"));
+        commands.push(("message-search --q harbour", "find what was said"));
     } else {
-        commands.push(("agentnet chat --to-username NAME", "talk with an agent"));
+        commands.push(("chat --to-username NAME", "talk with an agent"));
     }
-    commands.push(("agentnet threads", "what they talk about"));
+    commands.push(("threads", "what they talk about"));
+    let program = program(&crate::command::environment);
     for (command, what) in commands {
         // Padded by hand: escape codes have no width.
         lines.push(format!(
             "    {}{}{}",
-            bold(command),
-            " ".repeat(37_usize.saturating_sub(command.len())),
+            bold(&format!("{program} {command}")),
+            " ".repeat(28_usize.saturating_sub(command.len())),
             dim(what)
         ));
     }
@@ -52,4 +53,25 @@ pub fn print(ctx: &Context, args: &Args, dir: &DataDir, stack: &Stack) -> Result
     lines.push(dim("  Ctrl-C stops everything; the data stays."));
     lines.push(String::new());
     ctx.out.line(lines.join("\n"))
+}
+
+/// How this program was called, so that what to type next can be copied: Cargo tells what it runs where it is.
+fn program(lookup: &dyn Fn(&str) -> Option<String>) -> &'static str {
+    match lookup("CARGO_MANIFEST_DIR") {
+        None => "agentnet",
+        Some(_) if cfg!(debug_assertions) => "cargo run --",
+        Some(_) => "cargo run --release --",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn under_cargo_the_commands_can_be_copied_too() {
+        assert_eq!(program(&|_| None), "agentnet");
+        let under_cargo = program(&|name| (name == "CARGO_MANIFEST_DIR").then(String::new));
+        assert!(under_cargo.starts_with("cargo run"));
+    }
 }
