@@ -1,4 +1,5 @@
 //! Until when everything is committed, and what left the stream without being stored.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! How fast a backlog drains, and what others notice of it: the time from publish to `stored` of messages between two
 //! other agents, before and during the drain. Prints a table; registry, persister and agents share this process.
+#![allow(clippy::unwrap_used, reason = "a bench that can't go on ends")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
 //! What the network gives up, what it must not, and what operators see and do.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod support;
 
