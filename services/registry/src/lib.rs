@@ -9,6 +9,7 @@
 //! | [`gc`] | ends stale sessions, prunes what is old |
 //! | [`redelivery`] | delivers again what nobody finished, ends what nobody will |
 //! | [`events`] | tells other replicas and gateways what changed, and hears it |
+//! | [`callout`] | who may connect to NATS in secure mode, and what they may do there |
 //! | [`cache`] | bounded memory of accounts, usernames and keys |
 //!
 //! A binary runs [`Registry`] through `agentnet_service::service::main`; a process that hosts several services
@@ -21,6 +22,7 @@
 
 mod app;
 pub mod cache;
+pub mod callout;
 pub mod config;
 pub mod events;
 pub mod flush;

@@ -1,0 +1,389 @@
+//! Who may publish and subscribe what in secure mode: one table.
+//!
+//! | role | publishes | subscribes |
+//! |---|---|---|
+//! | agent | mail, receipts, replies and stream parts to anyone, resends, `registry.*.<own id>` | its own mail, `_INBOX.<own id>.>`, key events, its capabilities with their queue group |
+//! | operator | as an agent | as an agent; everyone's inboxes and receipts, capabilities, all events |
+//! | gateway | the few requests of [`GATEWAY_METHODS`] under its own id | `_INBOX.<own id>.>`, public events |
+//! | registry | answers, redeliveries, notices, events | `registry.>`, events, [`super::SUBJECT`] |
+//! | persister | notices, and the few JetStream subjects of its stream and consumer | its inbox |
+//! | unknown key | `registry.register.<its key>` | `_INBOX.<its key>.>` |
+//!
+//! An agent's own mail is `account.<id>.>`: no wildcard in place of the id fits into that, so nobody reads another's.
+//! A capability comes with its queue group, or a holder could take copies of what others are given.
+
+use agentnet_proto::signature::PublicKey;
+use agentnet_proto::subject::{AccountId, Capability, EventType, PERSISTER_CONSUMER, STREAM, Subject};
+use agentnet_proto::{ErrorCode, rpc::RpcMethod};
+use serde::Serialize;
+
+/// What the gateway may ask in its own name. Everything for an account it does over that account's own connection.
+pub const GATEWAY_METHODS: [&str; 5] = ["login", "list", "search", "profile", "metrics"];
+/// Most capabilities of one account; more is an error of whoever looked them up.
+const MAX_CAPABILITIES: usize = 256;
+/// An unknown key says one thing and hears one answer.
+const UNKNOWN_SUBSCRIPTIONS: i64 = 2;
+/// Longest register request, in bytes.
+const UNKNOWN_PAYLOAD: i64 = 64 * 1024;
+const UNLIMITED: i64 = -1;
+
+/// What every agent may write to. Recipients and the persister check who says it.
+const AGENT_PUBLISH: [&str; 6] = [
+    "account.*.inbox",
+    "account.*.receipts",
+    "account.*.replies.*",
+    "account.*.stream.*",
+    "agent.capability.*",
+    "agentnet.resend",
+];
+const OPERATOR_SUBSCRIBE: [&str; 4] =
+    ["account.*.inbox", "account.*.receipts", "agent.capability.*", "agentnet.events.>"];
+/// `$SYS._INBOX.` is where the server waits for answers to the auth callout.
+const REGISTRY_PUBLISH: [&str; 8] = [
+    "_INBOX.>",
+    "$SYS._INBOX.>",
+    "account.*.inbox",
+    "account.*.redelivery",
+    "account.*.stored",
+    "agent.capability.*",
+    "agentnet.events.*",
+    "$JS.API.STREAM.INFO.AGENTNET",
+];
+const REGISTRY_SUBSCRIBE: [&str; 4] =
+    ["registry.>", "agentnet.events.>", "_INBOX.registry.>", super::SUBJECT];
+
+/// A service of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// The registry's replicas.
+    Registry,
+    /// The persister's replicas.
+    Persister,
+}
+
+/// What a key speaks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role<'a> {
+    /// An account.
+    Agent {
+        /// Its id.
+        account: &'a AccountId,
+        /// What it may receive: its open capabilities, and the restricted ones it was granted.
+        capabilities: &'a [Capability],
+    },
+    /// An account that may watch.
+    Operator {
+        /// Its id.
+        account: &'a AccountId,
+        /// As an agent's.
+        capabilities: &'a [Capability],
+    },
+    /// The gateway's own account, which logs people in and reads public events.
+    Gateway {
+        /// Its id.
+        account: &'a AccountId,
+    },
+    /// A service.
+    Service(Service),
+    /// A key that is bound to no account.
+    Unknown {
+        /// The key, proved.
+        key: &'a PublicKey,
+    },
+}
+
+/// What a connection may do. Subjects of a subscription may name the queue group it needs, after a space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permissions {
+    /// Subjects it may publish to, and nothing else.
+    pub publish: Vec<String>,
+    /// Subjects it may subscribe, and nothing else.
+    pub subscribe: Vec<String>,
+    /// Most subscriptions at once; -1 for any number.
+    pub max_subscriptions: i64,
+    /// Longest message in bytes; -1 for what the server allows.
+    pub max_payload: i64,
+}
+
+/// The prefix of reply subjects that `owner` may use: an account id, a service's name, or the nkey of an unknown key.
+pub fn inbox_prefix(owner: &str) -> String {
+    format!("_INBOX.{owner}")
+}
+
+impl Role<'_> {
+    /// The table above.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidAccountId`] unless the account's id has the shape the registry gives out: any other could
+    /// widen what is granted. [`ErrorCode::InvalidCapability`] for more than 256 of them.
+    pub fn permissions(&self) -> Result<Permissions, ErrorCode> {
+        match self {
+            Self::Agent { account, capabilities } => agent(account, capabilities),
+            Self::Operator { account, capabilities } => {
+                let mut permissions = agent(account, capabilities)?;
+                permissions.subscribe.extend(OPERATOR_SUBSCRIBE.map(str::to_owned));
+                Ok(permissions)
+            }
+            Self::Gateway { account } => {
+                let account = canonical(account)?;
+                let events = [EventType::Presence, EventType::Accounts, EventType::Keys];
+                Ok(Permissions::new(
+                    GATEWAY_METHODS.map(|method| format!("registry.{method}.{account}")),
+                    [own_inbox(account.as_str())].into_iter().chain(events.map(event)),
+                ))
+            }
+            Self::Service(Service::Registry) => Ok(Permissions::new(
+                REGISTRY_PUBLISH.map(str::to_owned),
+                REGISTRY_SUBSCRIBE.map(str::to_owned),
+            )),
+            Self::Service(Service::Persister) => Ok(persister()),
+            Self::Unknown { key } => {
+                let nkey = key.to_nkey();
+                let subject = format!("registry.{}.{nkey}", RpcMethod::Register);
+                Ok(Permissions {
+                    max_subscriptions: UNKNOWN_SUBSCRIPTIONS,
+                    max_payload: UNKNOWN_PAYLOAD,
+                    ..Permissions::new([subject], [own_inbox(&nkey)])
+                })
+            }
+        }
+    }
+}
+
+fn agent(account: &AccountId, capabilities: &[Capability]) -> Result<Permissions, ErrorCode> {
+    let account = canonical(account)?;
+    if capabilities.len() > MAX_CAPABILITIES {
+        return Err(ErrorCode::InvalidCapability);
+    }
+    let own = [format!("account.{account}.>"), own_inbox(account.as_str()), event(EventType::Keys)];
+    let capabilities = capabilities.iter().map(|name| {
+        let subject = Subject::Capability(name.clone());
+        let group = subject.queue_group().unwrap_or_default();
+        format!("{subject} {group}")
+    });
+    let publish = AGENT_PUBLISH.map(str::to_owned);
+    let requests = format!("registry.*.{account}");
+    Ok(Permissions::new(publish.into_iter().chain([requests]), own.into_iter().chain(capabilities)))
+}
+
+/// The subjects that async-nats uses to make the stream and its consumer, pull, and acknowledge.
+fn persister() -> Permissions {
+    let api = |what: &str| format!("$JS.API.{what}");
+    let stream = ["CREATE", "UPDATE", "INFO"].map(|verb| api(&format!("STREAM.{verb}.{STREAM}")));
+    let consumer = ["CREATE", "INFO", "MSG.NEXT"]
+        .map(|verb| api(&format!("CONSUMER.{verb}.{STREAM}.{PERSISTER_CONSUMER}")));
+    let rest = [
+        format!("$JS.ACK.{STREAM}.{PERSISTER_CONSUMER}.>"),
+        "account.*.stored".to_owned(),
+        // Its health is a round trip to itself.
+        format!("{}.>", inbox_prefix("persister")),
+    ];
+    Permissions::new(stream.into_iter().chain(consumer).chain(rest), [own_inbox("persister")])
+}
+
+fn canonical(account: &AccountId) -> Result<&AccountId, ErrorCode> {
+    if account.is_canonical() { Ok(account) } else { Err(ErrorCode::InvalidAccountId) }
+}
+
+fn own_inbox(owner: &str) -> String {
+    format!("{}.>", inbox_prefix(owner))
+}
+
+fn event(kind: EventType) -> String {
+    Subject::Event(kind).to_string()
+}
+
+#[derive(Serialize)]
+struct Allow<'a> {
+    allow: &'a [String],
+}
+
+impl Permissions {
+    fn new(publish: impl IntoIterator<Item = String>, subscribe: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            publish: publish.into_iter().collect(),
+            subscribe: subscribe.into_iter().collect(),
+            max_subscriptions: UNLIMITED,
+            max_payload: UNLIMITED,
+        }
+    }
+
+    /// As the `permissions` of a user in the server's own configuration, for the services that stand there.
+    #[must_use]
+    pub fn to_config(&self) -> String {
+        // The configuration's syntax takes JSON.
+        let json = |subjects| serde_json::to_string(&Allow { allow: subjects }).unwrap_or_default();
+        format!("{{ publish: {}, subscribe: {} }}", json(&self.publish), json(&self.subscribe))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentnet_proto::signature::SecretKey;
+    use agentnet_proto::subject::{CAPTURED, Token};
+
+    use super::*;
+
+    const ID: &str = "acct_01kahj000000000000000000ab";
+    const OTHER: &str = "acct_01kahj000000000000000000cd";
+
+    fn account(text: &str) -> AccountId {
+        AccountId::new(text).unwrap()
+    }
+
+    /// NATS' matching of a subject, or of a narrower pattern, against a pattern.
+    fn covers(pattern: &str, subject: &str) -> bool {
+        let (mut pattern, mut subject) = (pattern.split('.'), subject.split('.'));
+        loop {
+            match (pattern.next(), subject.next()) {
+                (Some(">"), Some(_)) | (None, None) => return true,
+                (Some("*"), Some(token)) if token != ">" => {}
+                (Some(want), Some(have)) if want == have => {}
+                _ => return false,
+            }
+        }
+    }
+
+    fn may(list: &[String], subject: &str) -> bool {
+        list.iter().any(|pattern| covers(pattern, subject))
+    }
+
+    #[test]
+    fn the_table() {
+        let (me, capabilities) = (account(ID), [Capability::new("weather").unwrap()]);
+        let agent = Role::Agent { account: &me, capabilities: &capabilities }.permissions().unwrap();
+        assert_eq!(
+            agent.publish,
+            [
+                "account.*.inbox",
+                "account.*.receipts",
+                "account.*.replies.*",
+                "account.*.stream.*",
+                "agent.capability.*",
+                "agentnet.resend",
+                "registry.*.acct_01kahj000000000000000000ab",
+            ]
+        );
+        assert_eq!(
+            agent.subscribe,
+            [
+                "account.acct_01kahj000000000000000000ab.>",
+                "_INBOX.acct_01kahj000000000000000000ab.>",
+                "agentnet.events.keys",
+                "agent.capability.weather agentnet-capability-weather",
+            ]
+        );
+        let operator = Role::Operator { account: &me, capabilities: &capabilities }.permissions().unwrap();
+        assert_eq!(operator.publish, agent.publish);
+        assert_eq!(operator.subscribe[..4], agent.subscribe);
+        assert_eq!(
+            operator.subscribe[4..],
+            ["account.*.inbox", "account.*.receipts", "agent.capability.*", "agentnet.events.>"]
+        );
+        let key = SecretKey::from_seed(&[1; 32]).verifying();
+        let unknown = Role::Unknown { key: &key }.permissions().unwrap();
+        assert_eq!(unknown.publish, [format!("registry.register.{}", key.to_nkey())]);
+        assert_eq!(unknown.subscribe, [format!("_INBOX.{}.>", key.to_nkey())]);
+        assert_eq!((unknown.max_subscriptions, unknown.max_payload), (2, 65_536));
+        let gateway = Role::Gateway { account: &me }.permissions().unwrap();
+        assert!(gateway.publish.iter().chain(&gateway.subscribe).all(|s| !s.contains('*')), "{gateway:?}");
+    }
+
+    #[test]
+    fn an_id_that_would_widen_a_permission_makes_none() {
+        for bad in
+            ["x", "acct_", "ACCT_01KAHJ000000000000000000AB", "registry", "acct_01KAHJ000000000000000000AB"]
+        {
+            let bad = account(bad);
+            for role in [
+                Role::Agent { account: &bad, capabilities: &[] },
+                Role::Operator { account: &bad, capabilities: &[] },
+                Role::Gateway { account: &bad },
+            ] {
+                assert_eq!(role.permissions(), Err(ErrorCode::InvalidAccountId));
+            }
+        }
+        let (me, many) = (account(ID), vec![Capability::new("x").unwrap(); 257]);
+        let role = Role::Agent { account: &me, capabilities: &many };
+        assert_eq!(role.permissions(), Err(ErrorCode::InvalidCapability));
+    }
+
+    /// Every subject of the protocol, by who may publish and who may hear it.
+    #[test]
+    fn nobody_reads_or_says_what_is_anothers() {
+        let (me, other, capability) = (account(ID), account(OTHER), Capability::new("weather").unwrap());
+        let key = SecretKey::from_seed(&[1; 32]).verifying();
+        let of = |role: Role<'_>| role.permissions().unwrap();
+        let agent = of(Role::Agent { account: &me, capabilities: std::slice::from_ref(&capability) });
+        let operator = of(Role::Operator { account: &me, capabilities: &[] });
+        let gateway = of(Role::Gateway { account: &me });
+        let registry = of(Role::Service(Service::Registry));
+        let persister = of(Role::Service(Service::Persister));
+        let unknown = of(Role::Unknown { key: &key });
+        let token = Token::new("t").unwrap();
+        let own = [
+            Subject::Inbox(me.clone()),
+            Subject::Redelivery(me.clone()),
+            Subject::Replies(me.clone(), token.clone()),
+            Subject::Receipts(me.clone()),
+            Subject::Stored(me.clone()),
+            Subject::Stream(me.clone(), token.clone()),
+        ]
+        .map(|subject| subject.to_string());
+        assert!(own.iter().all(|subject| may(&agent.subscribe, subject)));
+        let others = [
+            Subject::Inbox(other.clone()),
+            Subject::Redelivery(other.clone()),
+            Subject::Replies(other.clone(), token.clone()),
+            Subject::Receipts(other.clone()),
+            Subject::Stored(other.clone()),
+            Subject::Stream(other.clone(), token.clone()),
+            Subject::Resend,
+            Subject::Event(EventType::Presence),
+            Subject::Registry(RpcMethod::Register),
+            Subject::RegistryAs(RpcMethod::Profile, other.clone()),
+        ]
+        .map(|subject| subject.to_string());
+        let server =
+            ["$SYS.REQ.USER.AUTH", "$JS.API.INFO", "$JS.API.STREAM.INFO.AGENTNET", "_INBOX.x", ">", "*"];
+        let widened =
+            ["account.>", "account.*.>", "account.*.stored", "_INBOX.>", "agent.capability.>", "agent.>"];
+        for hidden in others.iter().map(String::as_str).chain(server).chain(widened) {
+            for role in [&agent, &unknown, &persister] {
+                assert!(!may(&role.subscribe, hidden), "{hidden} in {role:?}");
+            }
+        }
+        // A capability of somebody else's, and one's own without the queue group.
+        for hidden in ["agent.capability.other", "agent.capability.weather", "agent.capability.*"] {
+            assert!(!may(&agent.subscribe, hidden) && !may(&gateway.subscribe, hidden), "{hidden}");
+        }
+        // What only the network says.
+        for said in [
+            Subject::Stored(other.clone()),
+            Subject::Redelivery(other.clone()),
+            Subject::Event(EventType::Keys),
+            Subject::Registry(RpcMethod::List),
+            Subject::RegistryAs(RpcMethod::List, other.clone()),
+        ] {
+            for role in [&agent, &operator, &gateway, &unknown] {
+                assert!(!may(&role.publish, &said.to_string()), "{said} in {role:?}");
+            }
+        }
+        for role in [&agent, &operator, &gateway, &unknown] {
+            for said in server.into_iter().chain(["_INBOX.registry.x", "$SYS._INBOX.x"]) {
+                assert!(!may(&role.publish, said), "{said} in {role:?}");
+            }
+        }
+        assert!(may(&agent.publish, &Subject::RegistryAs(RpcMethod::Hello, me.clone()).to_string()));
+        assert!(CAPTURED.iter().all(|captured| may(&agent.publish, captured)));
+        for mail in [Subject::Inbox(other), Subject::Capability(capability)] {
+            assert!(!may(&gateway.publish, &mail.to_string()) && !may(&persister.publish, &mail.to_string()));
+        }
+        assert!(!may(&registry.subscribe, "account.x.inbox"));
+        // An empty list would mean everything.
+        for role in [&agent, &operator, &gateway, &registry, &persister, &unknown] {
+            assert!(!role.publish.is_empty() && !role.subscribe.is_empty());
+            assert!(role.publish.iter().chain(&role.subscribe).all(|s| s != ">" && !s.is_empty()));
+        }
+    }
+}
