@@ -1,6 +1,8 @@
 //! Short runs of the fault harness with real processes, and its negative controls. The long runs are in
 //! docs/DURABILITY.md.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::{
     fs::{File, Permissions, set_permissions},
     os::unix::fs::PermissionsExt,

@@ -134,7 +134,7 @@ async fn follow(handle: DeliveryHandle, ledger: Arc<Ledger>, seq: u64) {
     };
     let acknowledged = matches!(told, Told::Acknowledged(_));
     ledger.told(handle.message_id(), told);
-    if acknowledged && seq % FOLLOW_EVERY == 0 && handle.until(Stage::Processed).await.is_ok() {
+    if acknowledged && seq.is_multiple_of(FOLLOW_EVERY) && handle.until(Stage::Processed).await.is_ok() {
         ledger.advanced(handle.message_id(), Stage::Processed);
     }
 }

@@ -175,23 +175,17 @@ impl Stack {
 
     /// URL of NATS for clients and services, with the token in it.
     pub fn nats_url(&self) -> String {
-        let through = self.nats_proxies.iter().map(Proxy::address);
-        self.url_of(if self.nats_proxies.is_empty() { self.servers().collect() } else { through.collect() })
-    }
-
-    /// URL of NATS past any proxy: for the harness's own look at things.
-    pub fn direct_nats_url(&self) -> String {
-        self.url_of(self.servers().collect())
+        let token = self.token.expose_secret();
+        let servers: Vec<SocketAddr> = match &self.nats_proxies[..] {
+            [] => self.servers().collect(),
+            proxies => proxies.iter().map(Proxy::address).collect(),
+        };
+        let urls: Vec<String> = servers.iter().map(|server| format!("nats://{token}@{server}")).collect();
+        urls.join(",")
     }
 
     fn servers(&self) -> impl Iterator<Item = SocketAddr> {
         self.nats.iter().map(|server| loopback(server.port()))
-    }
-
-    fn url_of(&self, servers: Vec<SocketAddr>) -> String {
-        let token = self.token.expose_secret();
-        let urls: Vec<String> = servers.iter().map(|server| format!("nats://{token}@{server}")).collect();
-        urls.join(",")
     }
 
     /// Addresses and token of NATS past any proxy.
