@@ -15,11 +15,16 @@ use super::call::{Polled, poll_once};
 /// could make a service, which may publish more than the requester, publish for it.
 pub type ReplyGuard = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
-/// Refuses subjects of the server itself (`$JS.`, `$SYS.` and all else under `$`), of the registry, and
-/// wildcards.
+/// Refuses subjects of the server itself (`$JS.`, `$SYS.` and all else under `$`), those that services and agents
+/// listen on (`registry`, `agentnet`, `agent`, and of `account` all but an account's replies), and wildcards.
 pub fn default_reply_guard() -> ReplyGuard {
     Arc::new(|_subject, reply| {
-        let reserved = reply.starts_with('$') || reply == "registry" || reply.starts_with("registry.");
+        let mut tokens = reply.split('.');
+        let reserved = match tokens.next().unwrap_or_default() {
+            "registry" | "agentnet" | "agent" => true,
+            "account" => tokens.nth(1) != Some("replies"),
+            first => first.starts_with('$'),
+        };
         let wildcard = reply.split('.').any(|token| matches!(token, "" | "*" | ">"));
         !reserved && !wildcard
     })
@@ -58,9 +63,22 @@ mod tests {
         for good in ["_INBOX.abc.1", "account.acct_1.replies.t", "registryx.1"] {
             assert!(guard("registry.list", good), "{good}");
         }
-        for bad in
-            ["$JS.API.STREAM.DELETE.X", "$SYS.REQ", "registry.hello", "registry", "a.*", "a.>", "a..b", ""]
-        {
+        for bad in [
+            "$JS.API.STREAM.DELETE.X",
+            "$SYS.REQ",
+            "registry.hello",
+            "registry",
+            "agentnet.events.presence",
+            "agent.capability.sum",
+            "account.acct_1.stored",
+            "account.acct_1.inbox",
+            "account.acct_1",
+            "account",
+            "a.*",
+            "a.>",
+            "a..b",
+            "",
+        ] {
             assert!(!guard("registry.list", bad), "{bad}");
         }
     }
