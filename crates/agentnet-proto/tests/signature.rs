@@ -1,5 +1,7 @@
 //! Signature v2: known answers of another implementation, and that nothing but the signed thing verifies.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::str::FromStr as _;
 use std::time::Duration;
 
