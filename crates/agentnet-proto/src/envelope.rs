@@ -305,10 +305,37 @@ impl Envelope {
         AccountId::new(self.to_account_id.as_deref().unwrap_or(&self.to_agent)).map(Addressee::Account)
     }
 
+    /// The first of the short fields that can't be stored, because it is longer than [`MAX_FIELD_LEN`] or holds NUL.
+    /// Recipients refuse what the network would refuse, and keep no such text.
+    pub fn unfit_field(&self) -> Option<&'static str> {
+        [
+            ("message_id", Some(&self.message_id)),
+            ("from_agent", Some(&self.from_agent)),
+            ("to_agent", Some(&self.to_agent)),
+            ("kind", Some(&self.kind)),
+            ("schema_version", Some(&self.schema_version)),
+            ("from_account_id", self.from_account_id.as_ref()),
+            ("from_session_tag", self.from_session_tag.as_ref()),
+            ("to_account_id", self.to_account_id.as_ref()),
+            ("thread_id", self.thread_id.as_ref()),
+            ("parent_message_id", self.parent_message_id.as_ref()),
+            ("trace_id", self.trace_id.as_ref()),
+            ("idempotency_key", self.idempotency_key.as_ref()),
+        ]
+        .into_iter()
+        .find(|(_, text)| text.is_some_and(|text| !is_fit(text)))
+        .map(|(name, _)| name)
+    }
+
     /// Whether the message is an answer: stored and confirmed, never redelivered.
     pub fn is_reply(&self) -> bool {
         self.kind == kind::REPLY || self.kind == kind::ERROR
     }
+}
+
+/// Whether a short field may hold `text`: at most [`MAX_FIELD_LEN`] bytes, no NUL.
+pub fn is_fit(text: &str) -> bool {
+    text.len() <= MAX_FIELD_LEN && !text.contains('\0')
 }
 
 /// The thread of a message whose sender named none.

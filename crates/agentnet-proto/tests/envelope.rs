@@ -107,6 +107,30 @@ fn addressees() {
     assert_eq!(to(json!({"to_agent": "thread:"})), Err(ErrorCode::InvalidTarget));
 }
 
+#[test]
+fn short_fields_have_a_limit() {
+    let fields = [
+        "message_id",
+        "from_agent",
+        "to_agent",
+        "kind",
+        "schema_version",
+        "from_account_id",
+        "from_session_tag",
+        "to_account_id",
+        "thread_id",
+        "parent_message_id",
+        "trace_id",
+        "idempotency_key",
+    ];
+    for field in fields {
+        let unfit = |text: String| decode(&json!({field: text})).unfit_field();
+        assert_eq!(unfit("x".repeat(512)), None, "{field}");
+        assert_eq!(unfit("x".repeat(513)), Some(field));
+        assert_eq!(unfit("a\0b".to_owned()), Some(field));
+    }
+}
+
 fn json_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

@@ -76,7 +76,7 @@ async fn bad_input_is_answered_with_its_code() {
     let mut replies = network.listen("_INBOX.alice.*").await;
     let mut n = 0;
     type Change = fn(&mut Value);
-    let cases: [(&str, Change); 7] = [
+    let cases: [(&str, Change); 9] = [
         ("schema_version_invalid", |m| m["schema_version"] = "one".into()),
         ("unsupported_schema_version", |m| m["schema_version"] = "2.0".into()),
         ("missing_ttl", |m| m["ttl_ms"] = Value::Null),
@@ -84,6 +84,8 @@ async fn bad_input_is_answered_with_its_code() {
         ("expired", |m| m["expires_at"] = "2026-02-21T08:00:00Z".into()),
         ("payload_too_large", |m| m["payload"] = "x".repeat(3000).into()),
         ("invalid_envelope", |m| m["from_agent"] = json!([1])),
+        ("invalid_field", |m| m["idempotency_key"] = "k".repeat(600).into()),
+        ("invalid_field", |m| m["trace_id"] = "a\0b".into()),
     ];
     for (code, change) in cases {
         n += 1;
@@ -107,12 +109,15 @@ async fn bad_input_is_answered_with_its_code() {
     for garbage in ["", "{", "[]", "null", "\u{0}", r#"{"payload":1}"#, &"[".repeat(1900)] {
         network.raw.publish(INBOX, garbage.to_owned().into()).await.unwrap();
     }
+    // An id that can't be stored is neither handled nor repeated to anybody.
+    network.publish(INBOX, &original("acct_alice", "acct_bob", &"i".repeat(513), json!({}))).await;
     network.publish(INBOX, &original("acct_alice", "acct_bob", "good", json!("\u{0}"))).await;
+    assert_eq!(next_json(&mut receipts).await["message_id"], "good");
     next_status(&mut receipts, "processed").await;
     assert_eq!(calls.load(Ordering::SeqCst), 1);
     let metrics = node.metrics_snapshot();
     assert_eq!((metrics.payload_rejected_count, metrics.expired_count), (1, 4));
-    assert!(metrics.dropped_count >= 6, "{}", metrics.dropped_count);
+    assert!(metrics.dropped_count >= 9, "{}", metrics.dropped_count);
 }
 
 #[tokio::test]
