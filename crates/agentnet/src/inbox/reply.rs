@@ -128,10 +128,15 @@ impl Inner {
         if self.connection.is_connected() {
             handle.track.attempted(started);
         }
-        self.publish(route.subject, None, body.clone(), give_up).await?;
-        if let Some(copy) = route.copy {
-            self.publish(copy, None, body, give_up).await?;
-        }
+        let sent = async {
+            self.publish(route.subject, None, body.clone(), give_up).await?;
+            match route.copy {
+                Some(copy) => self.publish(copy, None, body, give_up).await,
+                None => Ok(()),
+            }
+        };
+        // What the server doesn't carry once it doesn't carry as a copy either.
+        sent.await.inspect_err(|_| self.outbox.discard(&handle.message_id))?;
         Ok(handle)
     }
 }

@@ -118,8 +118,10 @@ impl Inner {
             ..Default::default()
         };
         match self.registry.list(&request).await {
+            // The hello right after the reconnect may have been sent before the registry was back too, and what waits
+            // for us waits for a hello.
             Ok(answer) if answer.agents.iter().any(|a| a.session_tag.as_deref() == Some(&mine)) => {
-                return true;
+                return self.hello().await.is_ok();
             }
             // There may be more sessions than one page: not finding ours says nothing then.
             Ok(answer) if answer.next_cursor.is_some() => return true,

@@ -123,15 +123,12 @@ impl Inner {
         for resend in messages {
             self.metrics.retries.up();
             resend.track.attempted(Instant::now());
-            if self.publish(subject.clone(), None, resend.body, deadline).await.is_err() {
-                return;
-            }
+            // One that the server doesn't carry must not hold up the others.
+            let _ = self.publish(subject.clone(), None, resend.body, deadline).await;
         }
         for (subject, body) in receipts {
             self.metrics.receipts_resent.up();
-            if self.publish(subject, None, body, deadline).await.is_err() {
-                return;
-            }
+            let _ = self.publish(subject, None, body, deadline).await;
         }
     }
 }
