@@ -129,12 +129,13 @@ async fn permanent_refusals_are_errors_at_once_and_transient_ones_are_not() {
     ] {
         let started = Instant::now();
         let (sent, ()) = tokio::join!(
-            async { node.send("acct_bob", json!(1)).await },
+            // Waiting for the receipt timeout would be noticed.
+            async { node.send("acct_bob", json!(1)).receipt_timeout(6 * SOON).ttl(6 * SOON).await },
             answer("rejected", Some(code), &mut inbox)
         );
         let error = sent.unwrap_err();
         assert_eq!((error.kind(), error.code(), error.detail()), (kind, code, "because"));
-        assert!(started.elapsed() < SECOND);
+        assert!(started.elapsed() < SOON);
     }
     for code in ["busy", "rate_limited", "service_degraded", "shutting_down"] {
         let send =
