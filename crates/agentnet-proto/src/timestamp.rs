@@ -117,12 +117,30 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day) = self.0.to_calendar_date();
         let (hour, minute, second, micros) = self.0.to_hms_micro();
-        let month = u8::from(month);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
-        if micros != 0 {
-            write!(f, ".{micros:06}")?;
-        }
-        f.write_str("Z")
+        // Digit by digit: every message and receipt carries some, and `write!` takes several times as long.
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        put(&mut text[..4], year.unsigned_abs());
+        put(&mut text[5..7], u8::from(month).into());
+        put(&mut text[8..10], day.into());
+        put(&mut text[11..13], hour.into());
+        put(&mut text[14..16], minute.into());
+        put(&mut text[17..19], second.into());
+        put(&mut text[20..26], micros);
+        let len = if micros == 0 {
+            text[19] = b'Z';
+            20
+        } else {
+            text.len()
+        };
+        f.write_str(std::str::from_utf8(&text[..len]).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Writes the number's last digits, with zeros in front.
+fn put(digits: &mut [u8], mut number: u32) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
     }
 }
 
