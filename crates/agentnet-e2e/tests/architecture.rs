@@ -1,4 +1,5 @@
 //! The arrows of the house (docs/ARCHITECTURE.md), checked against what Cargo says.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
