@@ -1,4 +1,5 @@
 //! `.env.example` names every variable that a program of the workspace reads, and no other.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends there")]
 
 use std::{
     collections::BTreeSet,

@@ -8,7 +8,7 @@ use std::{future::IntoFuture as _, time::Duration};
 
 use agentnet::{AgentNode, ErrorKind, Incoming};
 use serde_json::{Value, json};
-use support::{Network, SECOND, SOON, next, original, until};
+use support::{Network, SOON, next, original, until};
 use tokio::time::{Instant, timeout};
 
 async fn echo(network: &Network, agent_id: &str) -> AgentNode {
