@@ -10,6 +10,7 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     process::Stdio,
+    sync::OnceLock,
 };
 
 use nix::sys::signal::Signal;
@@ -19,14 +20,16 @@ fn mode(path: &std::path::Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// Nobody may sit on 4222 while we are on it; somebody may already, which is as good.
-fn take_4222() -> Option<TcpListener> {
-    TcpListener::bind("127.0.0.1:4222").ok()
+/// Nobody may sit on 4222 while we are on it; somebody may already, which is as good. Held until the last test has ended,
+/// so that none finds the port free again.
+fn take_4222() {
+    static TAKEN: OnceLock<Option<TcpListener>> = OnceLock::new();
+    TAKEN.get_or_init(|| TcpListener::bind("127.0.0.1:4222").ok());
 }
 
 #[test]
 fn a_network_starts_stops_and_finds_its_data_again() {
-    let _taken = take_4222();
+    take_4222();
     let place = Place::new();
     let up = place.up(&["--open"]);
 
@@ -106,7 +109,7 @@ fn a_port_that_was_asked_for_and_is_taken_is_an_error() {
 
 #[test]
 fn killed_it_leaves_no_process_and_a_hint() {
-    let _taken = take_4222();
+    take_4222();
     let place = Place::new();
     let up = place.up(&[]);
     assert!(place.processes().len() > 2);
@@ -135,7 +138,7 @@ fn killed_it_leaves_no_process_and_a_hint() {
 
 #[test]
 fn what_crashes_is_started_again() {
-    let _taken = take_4222();
+    take_4222();
     let place = Place::new();
     let up = place.up(&[]);
     let mut watch = place.command(&["watch", "--subject", "account.acct_x.inbox", "--max-messages", "1"]);
@@ -183,7 +186,7 @@ fn pid_of(place: &Place, program: &str) -> i32 {
 
 #[test]
 fn the_demo_talks_within_seconds() {
-    let _taken = take_4222();
+    take_4222();
     let place = Place::new();
     let up = place.up(&["--demo"]);
     wait_for(SOON, "three agents", || {
