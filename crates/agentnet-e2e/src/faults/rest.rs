@@ -15,7 +15,8 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     journal::{Reader, What},
-    ledger::{Form, Ledger},
+    ledger::Form,
+    load::Load,
     stack::Stack,
 };
 
@@ -29,6 +30,9 @@ const LOOK: Duration = Duration::from_secs(10);
 pub struct Unrest {
     /// Senders that wait for an answer.
     pub waiting: usize,
+    /// Messages that senders keep because nobody confirmed them: a reply may be quicker than the confirmation of its
+    /// request.
+    pub unconfirmed: usize,
     /// Messages in the stream, which holds what isn't in Postgres yet.
     pub in_stream: u64,
     /// Acknowledged messages without an effect.
@@ -41,13 +45,13 @@ pub struct Unrest {
 ///
 /// # Errors
 /// When the network can't even be asked.
-pub async fn wait(stack: &Stack, ledger: &Ledger, deadline: Duration) -> Result<(Instant, Unrest)> {
+pub async fn wait(stack: &Stack, load: &Load, deadline: Duration) -> Result<(Instant, Unrest)> {
     let start = Instant::now();
     let mut effects =
         Effects { dir: stack.dir().join("journals"), readers: HashMap::new(), seen: HashSet::new() };
     let mut last_error = None;
     loop {
-        match timeout(LOOK, look(stack, ledger, &mut effects)).await {
+        match timeout(LOOK, look(stack, load, &mut effects)).await {
             Ok(Ok(unrest)) => {
                 let now = Instant::now();
                 if unrest == Unrest::default() || start.elapsed() >= deadline {
@@ -66,15 +70,16 @@ pub async fn wait(stack: &Stack, ledger: &Ledger, deadline: Duration) -> Result<
     }
 }
 
-async fn look(stack: &Stack, ledger: &Ledger, effects: &mut Effects) -> Result<Unrest> {
+async fn look(stack: &Stack, load: &Load, effects: &mut Effects) -> Result<Unrest> {
+    let ledger = load.ledger();
     let entries = ledger.entries();
     let waiting = ledger.open();
     effects.catch_up()?;
     let acknowledged: HashSet<&str> =
         entries.iter().filter(|e| e.acknowledged().is_some()).map(|e| e.message_id.as_str()).collect();
     let unhandled = acknowledged.iter().filter(|id| !effects.seen.contains(**id)).count();
-    let mut unrest = Unrest { waiting, unhandled, ..Unrest::default() };
-    if waiting + unhandled > 0 {
+    let mut unrest = Unrest { waiting, unhandled, unconfirmed: load.unconfirmed(), ..Unrest::default() };
+    if waiting + unhandled + unrest.unconfirmed > 0 {
         // No need to ask the servers.
         return Ok(unrest);
     }

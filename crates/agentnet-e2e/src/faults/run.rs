@@ -75,7 +75,7 @@ async fn run_in(args: &RunArgs, scenario: Scenario, seed: u64, dir: &TempDir) ->
     let log = faults.await??;
     let over = Instant::now();
     fleet.revive().await?;
-    let (quiet, unrest) = rest::wait(&stack, &ledger, args.rest_deadline(scenario)).await?;
+    let (quiet, unrest) = rest::wait(&stack, &load, args.rest_deadline(scenario)).await?;
     let entries = ledger.entries();
     let mut report = empty(args, scenario, seed);
     let last_fault = log.events.last().map_or(over, |(at, _)| start + *at);
@@ -110,10 +110,14 @@ async fn judge(
     let threads: HashSet<String> = entries.iter().map(|entry| entry.thread_id.clone()).collect();
     let history = check::history(&load.registry(), threads).await?;
     let deeds = Deeds::read(&stack.dir().join("journals"))?;
+    // In this order also a run that never comes to rest is judged fairly: what was promised before is looked for in
+    // what is, and what is in all that was sent until now.
+    let sent = load.ledger().entries();
     // The first recipient has two sessions, which share its messages as they come.
     let single_sessions: HashSet<String> = (1..args.recipients).map(recipient).collect();
     Ok(check::judge(&Evidence {
         entries,
+        sent: &sent,
         deeds: &deeds,
         database: &database,
         history: &history,

@@ -70,6 +70,8 @@ impl Database {
     /// When Postgres doesn't answer.
     pub async fn read(url: &str) -> Result<Self> {
         let mut connection = PgConnection::connect(url).await.context("can't look into Postgres")?;
+        // One moment for all tables, though they may still change.
+        sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut connection).await?;
         let rows: Vec<MessageColumns> = sqlx::query_as(
             "SELECT message_id, thread_id, parent_message_id, from_account_id, to_account_id, kind, envelope \
              FROM agent_messages",

@@ -122,8 +122,10 @@ impl Deeds {
 /// Everything that is judged.
 #[derive(Debug)]
 pub struct Evidence<'a> {
-    /// What senders were told.
+    /// What senders were told before anything else was looked at.
     pub entries: &'a [Entry],
+    /// Everything that was sent until the end.
+    pub sent: &'a [Entry],
     /// What recipients did.
     pub deeds: &'a Deeds,
     /// What Postgres holds.
@@ -186,7 +188,7 @@ fn judge_promises(evidence: &Evidence<'_>, verdict: &mut Verdict) {
 
 /// What recipients did, against what they should.
 fn judge_deeds(evidence: &Evidence<'_>, verdict: &mut Verdict) {
-    let sent: HashMap<&str, &Entry> = evidence.entries.iter().map(|e| (e.message_id.as_str(), e)).collect();
+    let sent: HashMap<&str, &Entry> = evidence.sent.iter().map(|e| (e.message_id.as_str(), e)).collect();
     for (id, effects) in &evidence.deeds.effects {
         if effects.len() > 1 {
             verdict.duplicated.add(|| {
@@ -213,7 +215,7 @@ fn judge_deeds(evidence: &Evidence<'_>, verdict: &mut Verdict) {
 
 /// What Postgres holds, against what was sent and done.
 fn judge_records(evidence: &Evidence<'_>, verdict: &mut Verdict) {
-    let sent: HashMap<&str, &Entry> = evidence.entries.iter().map(|e| (e.message_id.as_str(), e)).collect();
+    let sent: HashMap<&str, &Entry> = evidence.sent.iter().map(|e| (e.message_id.as_str(), e)).collect();
     for (id, message) in &evidence.database.messages {
         let known = sent.contains_key(id.as_str());
         let answers = message.parent.as_deref().is_some_and(|parent| sent.contains_key(parent));

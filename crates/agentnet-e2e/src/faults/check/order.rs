@@ -9,7 +9,7 @@ use crate::faults::{
 };
 
 pub(super) fn judge(evidence: &Evidence<'_>, disordered: &mut Finding) {
-    let sent: HashMap<&str, &Entry> = evidence.entries.iter().map(|e| (e.message_id.as_str(), e)).collect();
+    let sent: HashMap<&str, &Entry> = evidence.sent.iter().map(|e| (e.message_id.as_str(), e)).collect();
     let in_order = |row: &&Row| {
         let direct = sent.get(row.message_id.as_str()).is_some_and(|entry| entry.form == Form::Direct);
         let calls = evidence.deeds.calls.get(&row.message_id).map_or(0, Vec::len);

@@ -83,6 +83,7 @@ impl Case {
     fn judge(&self) -> Verdict {
         judge(&Evidence {
             entries: &self.entries,
+            sent: &self.entries,
             deeds: &self.deeds,
             database: &self.database,
             history: &self.history,

@@ -98,9 +98,9 @@ impl Load {
         Ok(Self { plan, ledger, senders, poison })
     }
 
-    /// Usernames of the senders.
-    pub fn senders(&self) -> Vec<String> {
-        self.senders.iter().map(|sender| sender.name.clone()).collect()
+    /// Messages in the senders' outboxes.
+    pub fn unconfirmed(&self) -> usize {
+        self.senders.iter().map(|sender| sender.node.metrics_snapshot().outbox_count).sum()
     }
 
     /// A registry client for whoever looks at the outcome.
