@@ -1,4 +1,5 @@
 //! Crashes, outages and company.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod support;
 
@@ -69,7 +70,7 @@ async fn a_crash_between_commit_and_acknowledgement_counts_nothing_twice() {
         items.push(decode(&raw, &rules).item);
     }
     assert_eq!(items.len(), 41);
-    ingest(&mut *net.pool.acquire().await.unwrap(), &items).await.unwrap();
+    ingest(&mut net.pool.acquire().await.unwrap(), &items).await.unwrap();
     let before = net.number(SUM).await;
     assert!(net.notices.of("alice").is_empty());
     // Its successor gets everything again.

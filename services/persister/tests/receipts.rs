@@ -1,4 +1,5 @@
 //! What receipts do to deliveries.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod support;
 

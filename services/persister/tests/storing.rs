@@ -1,4 +1,5 @@
 //! Messages: stored, answered, refused.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod support;
 

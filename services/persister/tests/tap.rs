@@ -1,4 +1,5 @@
 //! Replies between original SDKs.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod support;
 

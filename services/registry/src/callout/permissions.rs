@@ -337,7 +337,7 @@ mod tests {
             Subject::Replies(other.clone(), token.clone()),
             Subject::Receipts(other.clone()),
             Subject::Stored(other.clone()),
-            Subject::Stream(other.clone(), token.clone()),
+            Subject::Stream(other.clone(), token),
             Subject::Resend,
             Subject::Event(EventType::Presence),
             Subject::Registry(RpcMethod::Register),
@@ -374,7 +374,7 @@ mod tests {
                 assert!(!may(&role.publish, said), "{said} in {role:?}");
             }
         }
-        assert!(may(&agent.publish, &Subject::RegistryAs(RpcMethod::Hello, me.clone()).to_string()));
+        assert!(may(&agent.publish, &Subject::RegistryAs(RpcMethod::Hello, me).to_string()));
         assert!(CAPTURED.iter().all(|captured| may(&agent.publish, captured)));
         for mail in [Subject::Inbox(other), Subject::Capability(capability)] {
             assert!(!may(&gateway.publish, &mail.to_string()) && !may(&persister.publish, &mail.to_string()));
