@@ -26,6 +26,8 @@ const BACKLOG: usize = 8192;
 
 /// Runs a child until its standard input ends.
 pub fn run(role: &str) -> ExitCode {
+    // What `ps` and `perf` show.
+    let _ = std::fs::write("/proc/self/comm", role);
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);

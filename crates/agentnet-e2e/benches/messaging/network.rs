@@ -21,7 +21,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::children::{self, HANDLED};
+use super::{
+    children::{self, HANDLED},
+    cpu::Usage,
+};
 
 const START: Duration = Duration::from_secs(60);
 /// Long after the longest turn's backlog is written.
@@ -55,6 +58,10 @@ pub struct Process {
 }
 
 impl Process {
+    fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Resident memory in MiB.
     pub fn rss_mib(&self) -> Result<f64> {
         let pid = self.child.id().context("the process has ended")?;
@@ -76,12 +83,13 @@ pub struct Network {
     pub registry: Process,
     /// The persister's process, if the network has one.
     pub persister: Option<Process>,
-    _responder: Process,
+    responder: Process,
     /// A plain connection.
     pub client: Client,
     pool: PgPool,
     database: String,
     nats: TestNats,
+    postgres: Option<u32>,
 }
 
 impl Network {
@@ -100,7 +108,16 @@ impl Network {
         let responder = spawn("responder", &services[..1], true).await?;
         let client = children::connect(&nats.url()).await?;
         let pool = PgPoolOptions::new().max_connections(2).connect(&database).await?;
-        let network = Self { registry, persister, _responder: responder, client, pool, database, nats };
+        let network = Self {
+            registry,
+            persister,
+            responder,
+            client,
+            pool,
+            database,
+            nats,
+            postgres: servers.postgres.pid(),
+        };
         network.ready().await?;
         Ok(network)
     }
@@ -144,6 +161,17 @@ impl Network {
     /// A process with an agent.
     pub async fn agent(&self, role: &str) -> Result<Process> {
         spawn(role, &[("NATS_URL", self.url())], true).await
+    }
+
+    /// CPU time so far of everybody who has to do with a message to `recipient`.
+    pub fn usage(&self, recipient: Option<&Process>) -> Usage {
+        Usage::now([
+            ("sender", Some(std::process::id())),
+            ("recipient", recipient.unwrap_or(&self.responder).pid()),
+            ("nats-server", self.nats.pid()),
+            ("persister", self.persister.as_ref().and_then(Process::pid)),
+        ])
+        .and_family("Postgres", self.persister.as_ref().and(self.postgres))
     }
 
     /// Empties the tables of messages and lets the disk catch up, so that every turn starts alike.

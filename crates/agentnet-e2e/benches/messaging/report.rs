@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Size;
+use super::{Size, cpu::Usage};
 
 const WIDTH: usize = 44;
 
@@ -34,6 +34,11 @@ pub fn below(name: &str, value: f64, unit: &str, limit: Option<f64>) {
 /// A latency and its limit, in milliseconds.
 pub fn latency(name: &str, value: Duration, limit_ms: Option<f64>) {
     below(name, value.as_secs_f64() * 1e3, "ms", limit_ms);
+}
+
+/// CPU time of each process, in microseconds for each operation.
+pub fn cpu(what: &str, used: &Usage, operations: usize) {
+    println!("  CPU us {what}: {}", used.each(operations));
 }
 
 fn verdict(goal: Option<f64>, met: impl Fn(f64) -> bool) -> (String, &'static str) {

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::{
     Size, bare,
+    cpu::Usage,
     load::{self, Run, median, percentile},
     network::{Network, close},
     report,
@@ -70,20 +71,29 @@ async fn run(node: &AgentNode, to: &str, how: How, in_flight: usize, size: &Size
 }
 
 /// One turn of ours with everything kept, from empty tables to the last receipt.
-async fn turn(full: &Network, row: &str, how: How, in_flight: usize, size: &Size) -> Result<Run> {
+async fn turn(
+    full: &Network,
+    row: &str,
+    how: How,
+    in_flight: usize,
+    size: &Size,
+    used: &mut Usage,
+) -> Result<Run> {
     full.reset().await?;
     let recipient = full.agent("recipient").await?;
     let node = full.sender().start().await?;
+    let before = full.usage(Some(&recipient));
     let run = run(&node, &recipient.line, how, in_flight, size).await?;
     let replies = if matches!(how, How::Request) { run.done } else { 0 };
     full.settle(row, run.done, replies, 0).await?;
+    used.add(&before, &full.usage(Some(&recipient)));
     close(&node).await?;
     Ok(run)
 }
 
 /// The same with nobody who stores: how fast the two clients and the server are. What was sent can only be counted by
 /// the accepted receipts and at the recipient.
-async fn wire_turn(wire: &Network, in_flight: usize, size: &Size) -> Result<Run> {
+async fn wire_turn(wire: &Network, in_flight: usize, size: &Size, used: &mut Usage) -> Result<Run> {
     let recipient = wire.agent("recipient").await?;
     // Never confirmed, so the outbox must hold it all, and nothing may be sent again meanwhile.
     let node = wire
@@ -93,7 +103,9 @@ async fn wire_turn(wire: &Network, in_flight: usize, size: &Size) -> Result<Run>
         .default_ttl(Duration::from_secs(300))
         .start()
         .await?;
+    let before = wire.usage(Some(&recipient));
     let run = run(&node, &recipient.line, How::Accepted, in_flight, size).await?;
+    used.add(&before, &wire.usage(Some(&recipient)));
     let handled = wire.handled().await?;
     // The receipt leaves before the handler starts.
     ensure!(
@@ -108,17 +120,32 @@ async fn wire_turn(wire: &Network, in_flight: usize, size: &Size) -> Result<Run>
 pub async fn accepted(full: &Network, wire: &Network, size: &Size) -> Result<()> {
     for (level, in_flight) in IN_FLIGHT.into_iter().enumerate() {
         let goal = if in_flight == 1 { 0.9 } else { 0.7 };
-        let (mut limits, mut bare_wire, mut stored) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut limits, mut ours, mut stored) = (Vec::new(), Vec::new(), Vec::new());
+        let mut used: [Usage; 3] = Default::default();
+        let mut done = [0; 3];
         for _ in 0..size.rounds {
-            limits.push(bare::requests(&full.client, in_flight, size).await?.rate());
-            bare_wire.push(wire_turn(wire, in_flight, size).await?.rate());
-            stored.push(turn(full, "accepted", How::Accepted, in_flight, size).await?.rate());
+            let [bare_used, ours_used, stored_used] = &mut used;
+            let before = wire.usage(None);
+            let bare = bare::requests(&wire.client, in_flight, size).await?;
+            bare_used.add(&before, &wire.usage(None));
+            let wired = wire_turn(wire, in_flight, size, ours_used).await?;
+            let kept = turn(full, "accepted", How::Accepted, in_flight, size, stored_used).await?;
+            for (sum, run) in done.iter_mut().zip([&bare, &wired, &kept]) {
+                *sum += run.done;
+            }
+            limits.push(bare.rate());
+            ours.push(wired.rate());
+            stored.push(kept.rate());
         }
-        let (limit, ours, stored) = (median(limits), median(bare_wire), median(stored));
+        let (limit, ours, stored) = (median(limits), median(ours), median(stored));
         report::ratio(&format!("accepted, {in_flight} in flight / request-reply"), ours, limit, Some(goal));
         report::ratio("  the same while everything is stored", stored, limit, None);
         let (original, beaten) = (ORIGINAL[level], BEATEN[level]);
         report::ratio("  / the original (published, not measured here)", ours, original, Some(beaten));
+        let what = ["a bare request", "a message", "a message, all stored"];
+        for ((what, used), done) in what.into_iter().zip(&used).zip(done) {
+            report::cpu(what, used, done);
+        }
     }
     Ok(())
 }
@@ -127,10 +154,11 @@ pub async fn accepted(full: &Network, wire: &Network, size: &Size) -> Result<()>
 pub async fn stored(full: &Network, size: &Size) -> Result<()> {
     for in_flight in IN_FLIGHT {
         let (mut limits, mut ours, mut latencies) = (Vec::new(), Vec::new(), Vec::new());
+        let mut used = Usage::default();
         for _ in 0..size.rounds {
             full.reset().await?;
             limits.push(bare::inserts(full.database(), size.messages, size.turn).await?);
-            let run = turn(full, "stored", How::Stored, in_flight, size).await?;
+            let run = turn(full, "stored", How::Stored, in_flight, size, &mut used).await?;
             ours.push(run.rate());
             latencies.extend(run.latencies);
         }
@@ -139,6 +167,7 @@ pub async fn stored(full: &Network, size: &Size) -> Result<()> {
         report::ratio(&name, median(ours), median(limits), goal);
         report::latency("  p50", percentile(&mut latencies, 50), None);
         report::latency("  p99", percentile(&mut latencies, 99), None);
+        report::cpu("a message", &used, latencies.len());
     }
     Ok(())
 }
@@ -167,9 +196,10 @@ pub async fn paced(full: &Network, size: &Size) -> Result<()> {
 pub async fn requests(full: &Network, size: &Size) -> Result<()> {
     for in_flight in IN_FLIGHT {
         let (mut limits, mut ours) = (Vec::new(), Vec::new());
+        let mut used = Usage::default();
         for _ in 0..size.rounds {
             limits.push(bare::requests(&full.client, in_flight, size).await?.rate());
-            ours.push(turn(full, "request", How::Request, in_flight, size).await?.rate());
+            ours.push(turn(full, "request", How::Request, in_flight, size, &mut used).await?.rate());
         }
         let name = format!("request(), {in_flight} in flight / request-reply");
         report::ratio(&name, median(ours), median(limits), None);
@@ -265,7 +295,7 @@ pub async fn memory(full: &Network, size: &Size) -> Result<()> {
     if let Some(persister) = &full.persister {
         report::below("persister, with those sessions", persister.rss_mib()?, "MiB", Some(60.0));
     }
-    report::ratio("registrations (for information)", run.rate(), run.rate(), None);
+    report::below("registrations a second, 16 in flight", run.rate(), "", None);
     Ok(())
 }
 
