@@ -106,8 +106,9 @@ pub async fn stale_threads(pool: &PgPool, after: Duration, max_threads: i64) -> 
     // The lock on the thread's row holds up a persister that adds to it, until we are done.
     let threads: Vec<String> = sqlx::query_scalar(
         "SELECT thread_id FROM agent_threads \
-         WHERE coalesce(last_message_at, updated_at) < now() - make_interval(secs => $1) \
-         ORDER BY coalesce(last_message_at, updated_at), thread_id LIMIT $2 FOR UPDATE SKIP LOCKED",
+         WHERE active_minute < now() - make_interval(secs => $1) \
+             AND coalesce(last_message_at, updated_at) < now() - make_interval(secs => $1) \
+         ORDER BY active_minute, thread_id LIMIT $2 FOR UPDATE SKIP LOCKED",
     )
     .bind(after.as_secs_f64())
     .bind(max_threads)

@@ -31,7 +31,7 @@ use crate::{
     source::{MEMORY_KIB, Source},
     stream::{self, Opened, StreamError},
     tap::Tap,
-    writer::Writer,
+    writer::{Writer, items_max},
 };
 
 /// The writer's, one for readiness, one for progress, one to spare while a broken one closes.
@@ -110,7 +110,7 @@ impl Service for Persister {
         let rules =
             Rules { max_message_bytes: config.max_message_bytes, chars_per_token: config.chars_per_token };
         let memory = Arc::new(Semaphore::new(MEMORY_KIB));
-        let (work_in, work_out) = mpsc::channel(config.batch_max);
+        let (work_in, work_out) = mpsc::channel(items_max(config.batch_max));
         let (done_in, done_out) = mpsc::channel(ANSWERS_AHEAD);
         let stop = shutdown.token();
         // By name, so that the log says which part broke.
@@ -123,7 +123,7 @@ impl Service for Persister {
         let source = Source {
             jetstream: jetstream.clone(),
             config: config.stream,
-            batch_max: config.batch_max,
+            ahead: items_max(config.batch_max),
             rules,
             memory,
             out: work_in,

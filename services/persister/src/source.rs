@@ -35,7 +35,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 pub(crate) struct Source {
     pub(crate) jetstream: Context,
     pub(crate) config: StreamConfig,
-    pub(crate) batch_max: usize,
+    /// Most items the server may send ahead of us.
+    pub(crate) ahead: usize,
     pub(crate) rules: Rules,
     pub(crate) memory: Arc<Semaphore>,
     pub(crate) out: mpsc::Sender<Work>,
@@ -75,7 +76,7 @@ impl Source {
         let pulling = opened
             .consumer
             .stream()
-            .max_messages_per_batch(self.batch_max)
+            .max_messages_per_batch(self.ahead)
             .max_bytes_per_batch(AHEAD)
             .heartbeat(HEARTBEAT)
             .expires(PULL_EXPIRES)

@@ -31,6 +31,7 @@ pub(crate) struct Writer {
     pub(crate) store: Store,
     pub(crate) client: Client,
     pub(crate) clock: SharedClock,
+    /// Most messages of a transaction.
     pub(crate) batch_max: usize,
     /// How often the stream hears that a batch is still being worked on.
     pub(crate) progress_every: Duration,
@@ -49,8 +50,9 @@ impl Writer {
     /// deadline of a stop; what isn't committed then comes to another replica.
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         let mut connection = Connection { store: self.store.clone(), held: None };
-        let mut taken = Vec::with_capacity(self.batch_max);
-        while self.input.recv_many(&mut taken, self.batch_max).await > 0 {
+        let items_max = items_max(self.batch_max);
+        let mut taken = Vec::with_capacity(items_max);
+        while self.input.recv_many(&mut taken, items_max).await > 0 {
             let (items, metas): (Vec<Item>, Vec<Meta>) =
                 taken.drain(..).map(|work| (work.item, work.meta)).unzip();
             #[cfg(feature = "faulty")]
@@ -111,7 +113,7 @@ impl Writer {
     /// quarantine, so that it neither blocks the others nor comes again.
     async fn commit_all(&self, connection: &mut Connection, items: &[Item], metas: &[Meta]) -> Vec<Outcome> {
         let mut outcomes: Vec<Option<Outcome>> = vec![None; items.len()];
-        let mut open: Vec<Range<usize>> = Vec::from([Range { start: 0, end: items.len() }]);
+        let mut open = transactions(items, self.batch_max);
         let mut retry = Retry::default();
         while let Some(range) = open.pop() {
             let Some(part) = items.get(range.clone()) else { continue };
@@ -173,6 +175,31 @@ impl Writer {
             }
         }
     }
+}
+
+/// How many items are taken at once: as many messages as a transaction may have, each with the two receipts that fold
+/// into its row. A commit costs the same however much is in it.
+pub(crate) fn items_max(batch_max: usize) -> usize {
+    batch_max.saturating_mul(3)
+}
+
+/// Cuts into ranges of at most `batch_max` messages; the first is the last, where it is popped from.
+fn transactions(items: &[Item], batch_max: usize) -> Vec<Range<usize>> {
+    let (mut start, mut messages) = (0, 0);
+    let mut ranges = Vec::new();
+    for (place, item) in items.iter().enumerate() {
+        if matches!(item, Item::Receipt(_)) {
+            continue;
+        }
+        if messages == batch_max {
+            ranges.push(start..place);
+            (start, messages) = (place, 0);
+        }
+        messages += 1;
+    }
+    ranges.push(start..items.len());
+    ranges.reverse();
+    ranges
 }
 
 /// One connection, kept, so that its statements stay prepared; a new one after any failure that may be its fault.
@@ -241,4 +268,46 @@ impl Retry {
 
 fn cause(error: &StoreError) -> String {
     std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use agentnet_proto::Timestamp;
+    use agentnet_store::ingest::{Effect, QuarantineRow, ReceiptRow};
+
+    use super::*;
+
+    fn other() -> Item {
+        let received_at = Timestamp::UNIX_EPOCH;
+        Item::Quarantine(Box::new(QuarantineRow {
+            subject: String::new(),
+            body: bytes::Bytes::new(),
+            headers: serde_json::Map::new(),
+            code: "invalid_json",
+            detail: String::new(),
+            stream_seq: None,
+            received_at,
+        }))
+    }
+
+    fn receipt() -> Item {
+        Item::Receipt(Box::new(ReceiptRow {
+            message_id: "m".to_owned(),
+            account_id: "a".to_owned(),
+            session_tag: None,
+            recipient: None,
+            effect: Effect::Accepted,
+            code: None,
+            detail: None,
+            received_at: Timestamp::UNIX_EPOCH,
+        }))
+    }
+
+    #[test]
+    fn receipts_stay_with_the_messages_before_them() {
+        let items = [receipt(), other(), receipt(), other(), receipt(), other(), other(), receipt(), other()];
+        assert_eq!(transactions(&items, 2), [8..9, 5..8, 0..5]);
+        let only_receipts = [receipt(), receipt(), receipt()];
+        assert_eq!(transactions(&only_receipts, 1), Vec::from([Range { start: 0, end: 3 }]));
+    }
 }
