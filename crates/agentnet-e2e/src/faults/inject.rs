@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agentnet_local::{NatsServer, StopMode};
+use agentnet_local::StopMode;
 use anyhow::{Context, Result};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use tokio::{
@@ -16,9 +16,8 @@ use tokio::{
 use super::{
     agents::Fleet,
     proxy::{Proxy, Shape},
-    ready,
     scenario::{Fault, Scenario},
-    stack::Stack,
+    stack::{SmallDisk, Stack},
 };
 
 /// What was done to the stack.
@@ -201,12 +200,9 @@ impl Injector {
             let server = self.stack.postgres.clone();
             spawn_blocking(move || server.restart()).await??;
         }
-        let stack = self.stack.clone();
-        for server in &stack.nats {
-            if !has_jetstream(server).await {
-                // A server whose disk was full gives JetStream up until it is restarted.
-                self.note("nats-server had given JetStream up; restarted");
-                let server = server.clone();
+        if self.stack.options().small_disk == Some(SmallDisk::Nats) {
+            // A nats-server that met a full disk takes nothing into the stream any more, and says that it is well.
+            for server in self.stack.nats.clone() {
                 spawn_blocking(move || server.restart()).await??;
             }
         }
@@ -244,13 +240,6 @@ impl Injector {
         tracing::info!(at = self.start.elapsed().as_secs_f64(), "{what}");
         self.log.events.push((self.start.elapsed(), what.to_owned()));
     }
-}
-
-/// Whether the server runs and takes messages into its streams.
-async fn has_jetstream(server: &NatsServer) -> bool {
-    let url = server.monitor_url();
-    let Ok(address) = url.trim_start_matches("http://").parse() else { return false };
-    matches!(ready::get(address, "/healthz?js-enabled-only=true").await, Ok((200, _)))
 }
 
 /// A bad link between continents.

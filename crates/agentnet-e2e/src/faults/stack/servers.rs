@@ -19,7 +19,8 @@ pub(super) const DATABASE: &str = "agentnet";
 /// Directory of a server that may get a disk of its own.
 pub(super) fn dir(base: &Path, server: SmallDisk) -> PathBuf {
     match server {
-        SmallDisk::Nats => base.join("nats-0"),
+        // Its log stays outside: it is needed most when the disk is full.
+        SmallDisk::Nats => base.join("nats-0").join("jetstream"),
         SmallDisk::Postgres => base.join("postgres"),
     }
 }
