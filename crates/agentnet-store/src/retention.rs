@@ -105,9 +105,13 @@ pub async fn stale_threads(pool: &PgPool, after: Duration, max_threads: i64) -> 
     sqlx::query("SET LOCAL statement_timeout = '30s'").execute(&mut *tx).await.map_err(&failed)?;
     // The lock on the thread's row holds up a persister that adds to it, until we are done.
     let threads: Vec<String> = sqlx::query_scalar(
-        "SELECT thread_id FROM agent_threads \
+        // Only threads in which something may go, or threads that keep their messages would hold up those behind them.
+        "SELECT thread_id FROM agent_threads t \
          WHERE active_minute < now() - make_interval(secs => $1) \
              AND coalesce(last_message_at, updated_at) < now() - make_interval(secs => $1) \
+             AND (EXISTS (SELECT FROM agent_messages m WHERE m.thread_id = t.thread_id \
+                          AND (m.expires_at IS NULL OR m.expires_at < now())) \
+                  OR NOT EXISTS (SELECT FROM agent_messages m WHERE m.thread_id = t.thread_id)) \
          ORDER BY active_minute, thread_id LIMIT $2 FOR UPDATE SKIP LOCKED",
     )
     .bind(after.as_secs_f64())

@@ -111,8 +111,10 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &ThreadFilter<'_>) -> Result<
         sql.push(", ").push_bind(id.to_owned()).push(")");
     }
     // The minute changes nothing about the order: it lets the index bring the rows, to be sorted within each minute.
-    sql.push(" ORDER BY active_minute DESC, coalesce(last_message_at, updated_at) DESC, thread_id DESC LIMIT ")
-        .push_bind(filter.limit);
+    sql.push(
+        " ORDER BY active_minute DESC, coalesce(last_message_at, updated_at) DESC, thread_id DESC LIMIT ",
+    )
+    .push_bind(filter.limit);
     // Planned with the values: a rare participant wants the GIN index, a busy one the order of the list.
     sql.build_query_as::<ThreadColumns>()
         .persistent(false)

@@ -8,7 +8,7 @@ use agentnet_store::{
     Store, StoreError,
     ingest::{self, Item, Taken, Verdict},
 };
-use async_nats::Client;
+use async_nats::{Client, connection::State};
 use sqlx::{Postgres, pool::PoolConnection};
 use tokio::{
     sync::mpsc,
@@ -23,6 +23,8 @@ use crate::{
 
 /// Longest a transaction may take. Postgres itself gives up on a statement sooner.
 const COMMIT_LIMIT: Duration = Duration::from_secs(30);
+/// Longest the commit waits while the stream is told that it goes on.
+const PROGRESS_LIMIT: Duration = Duration::from_millis(100);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// The committing stage.
@@ -100,10 +102,14 @@ impl Writer {
             tokio::select! {
                 biased;
                 outcomes = &mut work => return outcomes,
-                _ = ticks.tick() => {
-                    for ack in metas.iter().filter_map(|meta| meta.ack.as_ref()) {
-                        ack.progress(&self.client).await;
-                    }
+                // Without a connection the word would wait in a full queue, and the commit with it.
+                _ = ticks.tick(), if self.client.connection_state() == State::Connected => {
+                    let tell = async {
+                        for ack in metas.iter().filter_map(|meta| meta.ack.as_ref()) {
+                            ack.progress(&self.client).await;
+                        }
+                    };
+                    let _ = timeout(PROGRESS_LIMIT, tell).await;
                 }
             }
         }
@@ -140,7 +146,13 @@ impl Writer {
                 Err(error) => {
                     self.handle.add(Count::Failures, 1);
                     retry.failed(&error).await;
-                    open.push(range);
+                    // What takes too long as a whole may not in parts.
+                    if ingest::is_too_slow(&error) && part.len() > 1 {
+                        let middle = range.start + part.len() / 2;
+                        open.extend([middle..range.end, range.start..middle]);
+                    } else {
+                        open.push(range);
+                    }
                 }
             }
         }

@@ -381,3 +381,28 @@ async fn rows_that_were_ended_in_error_come_back() {
     assert!(connected);
     registry.stop().await;
 }
+
+#[tokio::test]
+async fn threads_that_keep_their_messages_hold_up_no_other() {
+    let world = World::new().await;
+    let registry = world.registry(&[("GC_INTERVAL_SECONDS", "3600")]).await;
+    // More than one step takes, all older than the one that may go.
+    for statement in [
+        "INSERT INTO agent_threads (thread_id, created_at, updated_at, last_message_at) \
+         SELECT 'waiting' || n, t, t, t FROM generate_series(1, 150) n, (SELECT timestamptz '2019-01-01' AS t) x",
+        "INSERT INTO agent_messages (message_id, thread_id, to_agent, kind, sent_at, received_at, expires_at, envelope, \
+             body_sha256) \
+         SELECT 'w' || n, 'waiting' || n, 'acct_b', 'direct', '2019-01-01', '2019-01-01', now() + interval '1 day', '', '' \
+         FROM generate_series(1, 150) n",
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&world.pool).await.unwrap();
+    }
+    support::rows::thread(&world.pool, "old", &["acct_a"], Some("2020-01-01T00:00:00Z")).await;
+    support::rows::message(&world.pool, "old0", "old", "2020-01-01T00:00:00Z", json!({})).await;
+    let round = registry.handle.collect().await;
+    assert_eq!(round.pruned, 2, "the thread and its message: {round:?}");
+    let left: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM agent_threads").fetch_one(&world.pool).await.unwrap();
+    assert_eq!(left, 150);
+    registry.stop().await;
+}

@@ -69,6 +69,15 @@ pub fn is_data_error(error: &StoreError) -> bool {
     }
 }
 
+/// Whether Postgres gave up on a statement because it took longer than statements may.
+pub fn is_too_slow(error: &StoreError) -> bool {
+    let source = match error {
+        StoreError::Query { source, .. } | StoreError::Unavailable(source) => source,
+        _ => return false,
+    };
+    source.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == "57014")
+}
+
 struct Batch<'a> {
     items: &'a [Item],
     /// The first copy of each message.
