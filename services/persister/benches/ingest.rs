@@ -21,14 +21,20 @@ use agentnet_local::{
     PgOptions, PostgresServer,
     testing::{TestNats, eventually},
 };
-use agentnet_persister::{Config, Counters, Handle, Persister, Security};
-use agentnet_proto::envelope::body_hash;
+use agentnet_persister::{
+    Config, Counters, Handle, Persister, Security,
+    decode::{Raw, Rules, decode},
+};
+use agentnet_proto::{Timestamp, envelope::body_hash};
 use agentnet_service::{
     config::{ChassisConfig, HttpConfig, NatsConfig, ShutdownConfig},
     service::{FullConfig, start},
     shutdown::Shutdown,
 };
-use agentnet_store::{Store, StoreConfig};
+use agentnet_store::{
+    Store, StoreConfig,
+    ingest::{Item, ingest},
+};
 use async_nats::Client;
 use futures_util::StreamExt;
 use sqlx::{Connection, PgConnection, PgPool};
@@ -248,7 +254,7 @@ impl Bench {
             }
             times.sort();
             let at = |percent: usize| times[times.len() * percent / 100];
-            println!("publish to stored notice, one in flight: p50 {:.0?}, p99 {:.0?}", at(50), at(99));
+            println!("publish to stored notice, one in flight: p50 {:.2?}, p99 {:.2?}", at(50), at(99));
             let mut connection = PgConnection::connect(&self.url).await.unwrap();
             let mut bare: Vec<Duration> = Vec::new();
             for number in 10_000..10_500 {
@@ -257,9 +263,30 @@ impl Bench {
                 bare.push(started.elapsed());
             }
             bare.sort();
-            println!("bare INSERT of one row: p50 {:.0?}, p99 {:.0?}", bare[250], bare[495]);
+            let mut alone: Vec<Duration> = Vec::new();
+            for number in 20_000..20_500 {
+                let item = self.item(number);
+                let started = Instant::now();
+                ingest(&mut connection, &[item]).await.unwrap();
+                alone.push(started.elapsed());
+            }
+            alone.sort();
+            println!("its transaction without NATS: p50 {:.2?}, p99 {:.2?}", alone[250], alone[495]);
+            println!("bare INSERT of one row: p50 {:.2?}, p99 {:.2?}", bare[250], bare[495]);
         })
         .await;
+    }
+
+    fn item(&self, number: usize) -> Item {
+        let raw = Raw {
+            subject: "account.acct_1.inbox".to_owned(),
+            headers: None,
+            body: self.body(number, "direct", Threads::Own).into(),
+            received_at: Timestamp::UNIX_EPOCH,
+            stream_seq: None,
+            delivered: 1,
+        };
+        decode(&raw, &Rules { max_message_bytes: 256_000, chars_per_token: 4 }).item
     }
 
     /// Runs `work` while a persister runs on a thread of its own.
