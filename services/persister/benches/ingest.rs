@@ -62,21 +62,27 @@ struct Cost {
 
 /// CPU time of processes so far, in microseconds.
 struct Meter {
-    pids: [u32; 3],
+    backends: Vec<u32>,
+    nats: u32,
     before: [f64; 3],
     started: Instant,
 }
 
 impl Meter {
-    fn start(backend: i32, nats: &TestNats) -> Self {
-        let pids = [backend.unsigned_abs(), std::process::id(), nats.pid().unwrap()];
-        Self { pids, before: pids.map(cpu_micros), started: Instant::now() }
+    fn start(backends: Vec<u32>, nats: &TestNats) -> Self {
+        let mut meter =
+            Self { backends, nats: nats.pid().unwrap(), before: [0.0; 3], started: Instant::now() };
+        meter.before = meter.now();
+        meter
+    }
+
+    fn now(&self) -> [f64; 3] {
+        let backends = self.backends.iter().map(|pid| cpu_micros(*pid)).sum();
+        [backends, cpu_micros(std::process::id()), cpu_micros(self.nats)]
     }
 
     fn stop(&self, messages: usize) -> Cost {
-        let elapsed = self.started.elapsed();
-        let after = self.pids.map(cpu_micros);
-        let messages = messages as f64;
+        let (elapsed, after, messages) = (self.started.elapsed(), self.now(), messages as f64);
         let cpu = [0, 1, 2].map(|place: usize| (after[place] - self.before[place]) / messages);
         Cost { rate: messages / elapsed.as_secs_f64(), cpu }
     }
@@ -196,8 +202,9 @@ impl Bench {
         let mut connection = PgConnection::connect(&self.url).await.unwrap();
         let bodies: Vec<String> =
             (0..self.messages).map(|n| self.body(n, "reply", Threads::Hundred)).collect();
-        let backend = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.unwrap();
-        let meter = Meter::start(backend, &self.nats);
+        let backend: i32 =
+            sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.unwrap();
+        let meter = Meter::start(vec![backend.unsigned_abs()], &self.nats);
         for (place, chunk) in bodies.chunks(BATCH).enumerate() {
             insert_bare(&mut connection, place * BATCH, chunk).await;
         }
@@ -224,16 +231,12 @@ impl Bench {
             c.messages == self.messages as u64 && c.receipts == u64::from(receipts) * 2 * c.messages
         };
         self.persister(async |handle: Handle| {
-            let mut meter = Meter::start(0, &self.nats);
+            let mut meter = Meter::start(Vec::new(), &self.nats);
             eventually(Duration::from_secs(600), || async { all(&handle.counters()) }).await;
-            // Its backend is one of the pool's; the others have done next to nothing.
+            // They started with the persister, so all of their time counts.
             let backends = "SELECT pid FROM pg_stat_activity WHERE application_name = 'agentnet-persister'";
             let pids: Vec<i32> = sqlx::query_scalar(backends).fetch_all(&self.pool).await.unwrap();
-            let busiest = pids
-                .into_iter()
-                .map(i32::unsigned_abs)
-                .max_by(|a, b| cpu_micros(*a).total_cmp(&cpu_micros(*b)));
-            meter.pids[0] = busiest.unwrap();
+            meter.backends = pids.into_iter().map(i32::unsigned_abs).collect();
             meter.stop(self.messages)
         })
         .await

@@ -15,7 +15,7 @@ use agentnet_store::{Store, StoreConfig, StoreError};
 use async_nats::{Subscriber, jetstream};
 use sqlx::migrate::MigrateError;
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Mutex, Semaphore, mpsc},
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -34,8 +34,10 @@ use crate::{
     writer::{Writer, items_max},
 };
 
-/// The writer's, one for readiness, one for progress, one to spare while a broken one closes.
-const CONNECTIONS: u32 = 4;
+/// One fills its transaction while the other one's commit waits for the disk.
+const WRITERS: usize = 2;
+/// The writers', one for readiness, one for progress, two to spare while broken ones close.
+const CONNECTIONS: u32 = 6;
 /// Batches that may wait for their answers while the next one commits.
 const ANSWERS_AHEAD: usize = 2;
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -129,21 +131,25 @@ impl Service for Persister {
             out: work_in,
         };
         parts.spawn(named("source", source.run(opened, stop.clone())));
-        let writer = Writer {
-            client: deps.nats.client().clone(),
-            clock,
-            batch_max: config.batch_max,
-            progress_every: config.stream.ack_wait / 3,
-            input: work_out,
-            out: done_in,
-            handle: handle.clone(),
-            replica: SystemIds::new(config.clock.clone()).ulid_lower(),
-            timer: deps.stats.timer("db.persist_batch"),
-            store: store.clone(),
-            #[cfg(feature = "faulty")]
-            acknowledges_before_commit: config.acknowledges_before_commit,
-        };
-        parts.spawn(named("writer", writer.run(shutdown.clone())));
+        let (work_out, ids) = (Arc::new(Mutex::new(work_out)), SystemIds::new(config.clock.clone()));
+        for _ in 0..WRITERS {
+            let writer = Writer {
+                client: deps.nats.client().clone(),
+                clock: clock.clone(),
+                batch_max: config.batch_max,
+                progress_every: config.stream.ack_wait / 3,
+                input: work_out.clone(),
+                out: done_in.clone(),
+                handle: handle.clone(),
+                replica: ids.ulid_lower(),
+                timer: deps.stats.timer("db.persist_batch"),
+                store: store.clone(),
+                #[cfg(feature = "faulty")]
+                acknowledges_before_commit: config.acknowledges_before_commit,
+            };
+            parts.spawn(named("writer", writer.run(shutdown.clone())));
+        }
+        drop(done_in);
         let notifier = Notifier { nats: deps.nats.clone(), input: done_out, handle: handle.clone() };
         parts.spawn(named("notifier", notifier.run()));
         let (board, stop_progress) = (handle.board.clone(), stop.clone());

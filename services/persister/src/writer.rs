@@ -1,6 +1,6 @@
 //! Takes what is there and commits it, until Postgres has taken it.
 
-use std::{ops::Range, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use agentnet_proto::{ErrorCode, SharedClock, subject::STREAM};
 use agentnet_service::shutdown::Shutdown;
@@ -11,7 +11,7 @@ use agentnet_store::{
 use async_nats::{Client, connection::State};
 use sqlx::{Postgres, pool::PoolConnection};
 use tokio::{
-    sync::mpsc,
+    sync::{Mutex, mpsc},
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
@@ -37,12 +37,13 @@ pub(crate) struct Writer {
     pub(crate) batch_max: usize,
     /// How often the stream hears that a batch is still being worked on.
     pub(crate) progress_every: Duration,
-    pub(crate) input: mpsc::Receiver<Work>,
+    /// Shared with the other writers; whoever waits at it takes all that is there.
+    pub(crate) input: Arc<Mutex<mpsc::Receiver<Work>>>,
     pub(crate) out: mpsc::Sender<Committed>,
     pub(crate) handle: Handle,
-    /// Names this persister among those of the stream.
+    /// Names this writer among those of the stream.
     pub(crate) replica: String,
-    pub(crate) timer: std::sync::Arc<agentnet_service::stats::Timer>,
+    pub(crate) timer: Arc<agentnet_service::stats::Timer>,
     #[cfg(feature = "faulty")]
     pub(crate) acknowledges_before_commit: bool,
 }
@@ -50,11 +51,11 @@ pub(crate) struct Writer {
 impl Writer {
     /// Commits until there is nothing more to come. While Postgres fails, retries, and gives up only at the soft
     /// deadline of a stop; what isn't committed then comes to another replica.
-    pub(crate) async fn run(mut self, shutdown: Shutdown) {
+    pub(crate) async fn run(self, shutdown: Shutdown) {
         let mut connection = Connection { store: self.store.clone(), held: None };
         let items_max = items_max(self.batch_max);
         let mut taken = Vec::with_capacity(items_max);
-        while self.input.recv_many(&mut taken, items_max).await > 0 {
+        while self.input.lock().await.recv_many(&mut taken, items_max).await > 0 {
             let (items, metas): (Vec<Item>, Vec<Meta>) =
                 taken.drain(..).map(|work| (work.item, work.meta)).unzip();
             #[cfg(feature = "faulty")]

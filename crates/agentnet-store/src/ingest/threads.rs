@@ -17,6 +17,7 @@ pub(super) struct ThreadDelta<'a> {
     pub(super) tokens: i64,
     pub(super) pending: i64,
     pub(super) checkpoint_end: Option<i64>,
+    pub(super) oldest_sent_at: Timestamp,
     pub(super) last_message_at: Timestamp,
     pub(super) last_is_checkpoint: bool,
 }
@@ -37,6 +38,7 @@ pub(super) fn deltas<'a>(
             tokens: 0,
             pending: 0,
             checkpoint_end: None,
+            oldest_sent_at: message.sent_at,
             last_message_at: Timestamp::MIN,
             last_is_checkpoint: false,
         });
@@ -47,6 +49,7 @@ pub(super) fn deltas<'a>(
         }
         thread.received_at.0 = thread.received_at.0.min(message.received_at);
         thread.received_at.1 = thread.received_at.1.max(message.received_at);
+        thread.oldest_sent_at = thread.oldest_sent_at.min(message.sent_at);
         thread.messages += 1;
         thread.bytes = thread.bytes.saturating_add(message.payload_bytes);
         thread.tokens = thread.tokens.saturating_add(message.tokens);

@@ -37,25 +37,31 @@ ON CONFLICT (thread_id) DO UPDATE SET
         WHEN t.last_message_at > excluded.last_message_at THEN t.last_message_is_checkpoint
         ELSE excluded.last_message_is_checkpoint
         END,
-    last_message_at = greatest(t.last_message_at, excluded.last_message_at)"#;
+    last_message_at = greatest(t.last_message_at, excluded.last_message_at)
+RETURNING CASE WHEN latest_checkpoint_end > 0 THEN thread_id END"#;
 
-/// Messages are counted from the newest end, whose length the counters tell, so that the cost is that of the tail and
-/// not of the thread. The upsert before holds the row's lock, so the counters and the rows agree.
+/// Pending messages are counted anew where a checkpoint came, and where a checkpoint was met before messages that are
+/// older than others of their thread: replicas meet them in any order. They are counted from the newest end, whose length
+/// the counters tell, so that the cost is that of the tail and not of the thread. The upsert before holds the row's lock,
+/// so the counters and the rows agree.
 const RECOUNT: &str = "
 UPDATE agent_threads AS t SET pending_raw_messages = (
     SELECT count(*) FILTER (WHERE tail.kind <> 'system')
     FROM (SELECT kind FROM agent_messages AS m WHERE m.thread_id = t.thread_id
           ORDER BY sent_at DESC, message_id DESC
           LIMIT greatest(t.message_count - t.latest_checkpoint_end, 0)) AS tail)
-WHERE t.thread_id = ANY($1)";
+FROM unnest($1::text[], $2::boolean[], $3::timestamptz[], $4::bigint[]) AS d (thread_id, has_checkpoint, oldest, messages)
+WHERE t.thread_id = d.thread_id AND (d.has_checkpoint OR d.messages < (
+    SELECT count(*) FROM (SELECT FROM agent_messages AS m WHERE m.thread_id = d.thread_id AND m.sent_at >= d.oldest
+                          LIMIT d.messages + 1) AS since))";
 
-/// Adds the deltas, and counts pending messages anew where a checkpoint came.
+/// Adds the deltas, and counts pending messages anew where that is needed.
 pub(super) async fn add(
     conn: &mut PgConnection,
     threads: &BTreeMap<&str, ThreadDelta<'_>>,
 ) -> Result<(), StoreError> {
     let numbers = |column: fn(&ThreadDelta<'_>) -> i64| threads.values().map(column).collect::<Vec<i64>>();
-    sqlx::query(UPSERT)
+    let with_checkpoint: Vec<Option<String>> = sqlx::query_scalar(UPSERT)
         .bind(threads.keys().copied().collect::<Vec<&str>>())
         .bind(threads.values().map(|t| t.created_by).collect::<Vec<Option<&str>>>())
         .bind(threads.values().map(|t| json_list(&t.participants)).collect::<Vec<String>>())
@@ -68,19 +74,31 @@ pub(super) async fn add(
         .bind(numbers(|t| t.pending))
         .bind(threads.values().map(|t| t.last_is_checkpoint).collect::<Vec<bool>>())
         .bind(threads.values().map(|t| t.last_message_at.to_offset()).collect::<Vec<_>>())
-        .execute(&mut *conn)
+        .fetch_all(&mut *conn)
         .await
         .map_err(StoreError::query("agent_threads.upsert"))?;
-    let recount: Vec<&str> =
-        threads.iter().filter(|(_, t)| t.checkpoint_end.is_some()).map(|(id, _)| *id).collect();
-    if !recount.is_empty() {
-        sqlx::query(RECOUNT)
-            .bind(recount)
-            .execute(conn)
-            .await
-            .map_err(StoreError::query("agent_threads.recount"))?;
+    let mut recount: Vec<(&str, &ThreadDelta<'_>)> = with_checkpoint
+        .iter()
+        .flatten()
+        .filter_map(|id| threads.get_key_value(id.as_str()))
+        .map(|(id, thread)| (*id, thread))
+        .collect();
+    // One that covers nothing is counted anew too, as in the original.
+    recount.extend(threads.iter().filter(|(_, t)| t.checkpoint_end == Some(0)).map(|(id, t)| (*id, t)));
+    recount.sort_unstable_by_key(|(id, _)| *id);
+    recount.dedup_by_key(|(id, _)| *id);
+    if recount.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    sqlx::query(RECOUNT)
+        .bind(recount.iter().map(|(id, _)| *id).collect::<Vec<&str>>())
+        .bind(recount.iter().map(|(_, t)| t.checkpoint_end.is_some()).collect::<Vec<bool>>())
+        .bind(recount.iter().map(|(_, t)| t.oldest_sent_at.to_offset()).collect::<Vec<_>>())
+        .bind(recount.iter().map(|(_, t)| t.messages).collect::<Vec<i64>>())
+        .execute(conn)
+        .await
+        .map(drop)
+        .map_err(StoreError::query("agent_threads.recount"))
 }
 
 fn json_list(texts: &[&str]) -> String {
