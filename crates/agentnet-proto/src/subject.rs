@@ -172,6 +172,11 @@ impl Subject {
         }
     }
 
+    /// Where the registry hears a method from every caller in secure mode.
+    pub fn registry_of_any_caller(method: RpcMethod) -> String {
+        format!("registry.{method}.*")
+    }
+
     /// Everything published to one of an account's stream subjects.
     pub fn all_streams(account: &AccountId) -> String {
         format!("account.{account}.stream.*")

@@ -22,7 +22,7 @@ use agentnet_local::{
     testing::{TestNats, eventually},
 };
 use agentnet_persister::{
-    Config, Counters, Handle, Persister, Security,
+    Config, Counters, Handle, Persister,
     decode::{Raw, Rules, decode},
 };
 use agentnet_proto::{Timestamp, envelope::body_hash};
@@ -295,7 +295,7 @@ impl Bench {
     /// Runs `work` while a persister runs on a thread of its own.
     async fn persister<T>(&self, work: impl AsyncFnOnce(Handle) -> T) -> T {
         let mut config = Config::new(self.url.clone().into());
-        config.security = Security::Open;
+        config.security = agentnet_proto::Security::Open;
         let chassis = ChassisConfig {
             nats: NatsConfig::from_url(&self.nats.url()).unwrap(),
             http: HttpConfig::default(),

@@ -33,7 +33,7 @@ mod tap;
 mod work;
 mod writer;
 
-pub use config::{Config, Security, StreamConfig};
+pub use config::{Config, StreamConfig};
 pub use counters::{Counters, Handle};
 pub use error::PersisterError;
 pub use progress::{AlarmConfig, Seen};

@@ -3,8 +3,8 @@
 
 mod support;
 
-use agentnet_persister::Security;
 use agentnet_proto::Envelope;
+use agentnet_proto::Security;
 use support::{Net, message};
 
 fn reply(id: &str) -> Envelope {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use agentnet_proto::{SharedClock, SystemClock};
-use agentnet_service::config::{ConfigError, Env};
+use agentnet_proto::{Security, SharedClock, SystemClock};
+use agentnet_service::config::{ConfigError, Env, security};
 use agentnet_store::StoreConfig;
 
 use crate::redelivery::RedeliveryConfig;
@@ -24,25 +24,6 @@ const DEPRECATED: [(&str, &str); 11] = [
     ("AGENTNET_LOGS", "use LOG_LEVEL"),
     ("AGENTNET_PRESENTATION_LOGS", "use LOG_LEVEL"),
 ];
-
-/// How identities are proved. One setting of the whole network, `AGENTNET_SECURITY`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Security {
-    /// Nothing is signed: whoever has the NATS token may be anybody.
-    Open,
-    /// Register requests and messages carry `dev-ed25519-v1` signatures.
-    Signed,
-}
-
-impl Security {
-    /// The word in the environment.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Signed => "signed",
-        }
-    }
-}
 
 /// The registry's sections of the configuration.
 #[derive(Clone, Debug)]
@@ -194,26 +175,6 @@ fn server_id(env: &Env, default: &str) -> Result<String, ConfigError> {
     })
 }
 
-fn security(env: &Env) -> Result<Security, ConfigError> {
-    let dev_auth = env.flag("DEV_AUTH", false)?;
-    let choices = [("open", Some(Security::Open)), ("signed", Some(Security::Signed)), ("secure", None)];
-    let default = if dev_auth { Security::Signed } else { Security::Open };
-    match env.choice("AGENTNET_SECURITY", Some(default), &choices)? {
-        Some(Security::Open) if dev_auth => Err(ConfigError::Invalid {
-            variable: "DEV_AUTH".to_owned(),
-            value: "true".to_owned(),
-            expected: "false or unset with AGENTNET_SECURITY=open; signatures need AGENTNET_SECURITY=signed"
-                .to_owned(),
-        }),
-        Some(security) => Ok(security),
-        None => Err(ConfigError::Invalid {
-            variable: "AGENTNET_SECURITY".to_owned(),
-            value: "secure".to_owned(),
-            expected: "open or signed; this version has no secure mode yet".to_owned(),
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,22 +203,6 @@ mod tests {
     fn a_database_is_required() {
         let error = Config::from_env(&Env::from_pairs::<&str, &str>([])).unwrap_err();
         assert_eq!(error.variable(), "DATABASE_URL");
-    }
-
-    #[test]
-    fn security_modes() {
-        assert_eq!(read(&[("DEV_AUTH", "yes")]).unwrap().security, Security::Signed);
-        assert_eq!(read(&[("AGENTNET_SECURITY", "signed")]).unwrap().security, Security::Signed);
-        assert_eq!(
-            read(&[("AGENTNET_SECURITY", "Signed"), ("DEV_AUTH", "0")]).unwrap().security,
-            Security::Signed
-        );
-        assert_eq!(
-            read(&[("AGENTNET_SECURITY", "open"), ("DEV_AUTH", "1")]).unwrap_err().variable(),
-            "DEV_AUTH"
-        );
-        assert_eq!(read(&[("AGENTNET_SECURITY", "secure")]).unwrap_err().variable(), "AGENTNET_SECURITY");
-        assert!(read(&[("AGENTNET_SECURITY", "none")]).is_err());
     }
 
     #[test]

@@ -17,11 +17,12 @@
 //!
 //! # How do I add one more RPC?
 //!
-//! Add the method and its types to `agentnet_proto::rpc`, a file with `async fn(Arc<App>, Request) -> Result<Response,
-//! RpcError>` here in `rpc/`, and a line in `rpc/mod.rs`.
+//! Add the method and its types to `agentnet_proto::rpc`, a file with `async fn(Arc<App>, Call, Request) ->
+//! Result<Response, RpcError>` here in `rpc/`, and a line in `rpc/mod.rs`.
 
 mod app;
 pub mod cache;
+mod caller;
 pub mod callout;
 pub mod config;
 pub mod events;
@@ -33,5 +34,5 @@ pub mod rpc;
 mod service;
 mod validate;
 
-pub use config::{Config, Security};
+pub use config::Config;
 pub use service::{Handle, Registry, RegistryError};

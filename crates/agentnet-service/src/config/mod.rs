@@ -7,6 +7,7 @@ mod error;
 mod http;
 mod log;
 mod nats;
+mod security;
 mod shutdown;
 
 pub use env::Env;
@@ -14,6 +15,7 @@ pub use error::ConfigError;
 pub use http::HttpConfig;
 pub use log::{LogConfig, LogFormat};
 pub use nats::{DEFAULT_NATS_URL, NatsAuth, NatsConfig, NatsServer};
+pub use security::security;
 pub use shutdown::ShutdownConfig;
 
 /// The sections every service has.

@@ -96,7 +96,10 @@ where
         call: Arc::new(move |ctx, body| match decode_object::<Req>(&body) {
             Ok(request) => {
                 let call = run(ctx, request);
-                Box::pin(async move { encode(&call.await.map_err(Failure::Error)?) })
+                Box::pin(async move {
+                    let response = call.await.map_err(Failure::Error)?;
+                    encode_response(&response).map_err(Failure::Fault)
+                })
             }
             Err(fault) => Box::pin(std::future::ready(Err(Failure::Fault(fault)))),
         }),
@@ -129,10 +132,14 @@ pub fn decode_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     })
 }
 
-fn encode<T: Serialize, E>(response: &T) -> Outcome<E> {
+/// Encodes a response as JSON.
+///
+/// # Errors
+/// [`Fault::Unencodable`] for what JSON can't hold.
+pub fn encode_response<T: Serialize>(response: &T) -> Result<Bytes, Fault> {
     match serde_json::to_vec(response) {
         Ok(body) => Ok(body.into()),
-        Err(error) => Err(Failure::Fault(Fault::Unencodable { detail: detail(&error) })),
+        Err(error) => Err(Fault::Unencodable { detail: detail(&error) }),
     }
 }
 

@@ -19,7 +19,9 @@ mod serve;
 mod server;
 
 pub use fault::{ErrorReply, Fault, FaultMap};
-pub use handler::{Ctx, Handler, PublishCtx, PublishHandler, decode_object, handler, publish_handler, typed};
+pub use handler::{
+    Ctx, Handler, PublishCtx, PublishHandler, decode_object, encode_response, handler, publish_handler, typed,
+};
 pub use method::{Method, Topic};
 pub use proto::default_faults;
 pub use reply::{ReplyGuard, default_reply_guard};

@@ -1,17 +1,15 @@
 //! Configuration of the persister.
 
-mod security;
 mod stream;
 
 use std::time::Duration;
 
-use agentnet_proto::{SharedClock, SystemClock, envelope::DEFAULT_MAX_PAYLOAD_BYTES};
-use agentnet_service::config::{ConfigError, Env};
+use agentnet_proto::{Security, SharedClock, SystemClock, envelope::DEFAULT_MAX_PAYLOAD_BYTES};
+use agentnet_service::config::{ConfigError, Env, security};
 use secrecy::SecretString;
 
 use crate::progress::AlarmConfig;
 
-pub use self::security::Security;
 pub use self::stream::StreamConfig;
 
 /// Everything the persister can be told.
@@ -78,7 +76,7 @@ impl Config {
             chars_per_token: chars_per_token(env, default.chars_per_token)?,
             start_deadline: env.seconds("PERSISTER_START_SECONDS", default.start_deadline, wait)?,
             stream: StreamConfig::from_env(env)?,
-            security: Security::from_env(env)?,
+            security: security(env)?,
             alarm: alarm(env, default.alarm)?,
             ..default
         })

@@ -9,12 +9,14 @@ use agentnet_store::deliveries::{self, Delivery, DeliveryFilter};
 
 use super::fit::fit;
 use crate::app::{App, QUERY_DEADLINE};
+use crate::caller::Call;
 use crate::validate;
 
 const STATES: [&str; 6] = ["pending", "accepted", "processed", "rejected", "expired", "dead"];
 
 pub(super) async fn deliveries(
     app: Arc<App>,
+    _: Call,
     request: DeliveriesRequest,
 ) -> Result<DeliveriesResponse, RpcError> {
     validate::queries(&[

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, LazyLock};
 
-use agentnet_proto::RpcError;
 use agentnet_proto::rpc::AgentInfo;
+use agentnet_proto::{RpcError, Security};
 use agentnet_service::rpc::decode_object;
 use agentnet_store::accounts::{Presented, Wish};
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::identity;
 use crate::app::{App, REGISTER_DEADLINE};
-use crate::config::Security;
+use crate::caller::Call;
 use crate::presence::Heard;
 use crate::validate;
 
@@ -19,9 +19,10 @@ use crate::validate;
 static RESOLVING: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(4));
 
 /// Takes a hello; `false` when it was dropped.
-pub(crate) async fn hello(app: Arc<App>, body: Bytes) -> bool {
+pub(crate) async fn hello(app: Arc<App>, call: Call, body: Bytes) -> bool {
     let Ok(info) = decode_object::<AgentInfo>(&body) else { return false };
-    if check(&info).is_err() {
+    // In secure mode the subject proves the account, and a session belongs to it (nobody else may restore or alter it).
+    if check(&info).is_err() || !call.caller.may_be(info.account_id.as_deref()) {
         return false;
     }
     match app.presence.hello(info, app.now(), &app.config.server_id) {

@@ -1,13 +1,12 @@
 //! How an agent gets its account: plan, prove, write, all in one transaction, again if somebody was faster.
 
 use agentnet_proto::dev_auth::{AuthBlock, RegisterExpectation, check_register};
-use agentnet_proto::{ErrorCode, RpcError};
+use agentnet_proto::{ErrorCode, RpcError, Security};
 use agentnet_store::accounts::{self, Plan, Presented, Wish};
 use agentnet_store::sessions::{self, Session};
 use agentnet_store::{StoreError, keys};
 
 use crate::app::{App, Failed, chain};
-use crate::config::Security;
 use crate::events::{AccountEvent, announce_account};
 
 /// Plans that may turn out stale before we give up. Each failure means that somebody else succeeded.

@@ -11,13 +11,14 @@ use agentnet_service::rpc::decode_object;
 use bytes::Bytes;
 
 use crate::app::App;
+use crate::caller::Call;
 use crate::presence::{ListQuery, Liveness, decode_cursor};
 use crate::validate;
 
 const MAX_LIMIT: i64 = 10_000;
 
 /// Encodes by itself: the sessions are kept as JSON already.
-pub(super) async fn list(app: Arc<App>, body: Bytes) -> Result<Bytes, RpcError> {
+pub(super) async fn list(app: Arc<App>, _: Call, body: Bytes) -> Result<Bytes, RpcError> {
     let request: ListRequest = decode_object(&body).map_err(|fault| super::faults("list", fault))?;
     let liveness = match request.status.as_deref().map(str::to_ascii_lowercase).as_deref() {
         None => None,

@@ -9,10 +9,12 @@ use agentnet_store::messages::{self, MessageFilter};
 
 use super::message_rows::rows;
 use crate::app::{App, QUERY_DEADLINE};
+use crate::caller::Call;
 use crate::validate;
 
 pub(super) async fn message_search(
     app: Arc<App>,
+    _: Call,
     request: MessageSearchRequest,
 ) -> Result<MessageSearchResponse, RpcError> {
     validate::queries(&[

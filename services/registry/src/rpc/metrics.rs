@@ -11,11 +11,12 @@ use agentnet_service::stats::TimerSnapshot;
 use async_nats::jetstream;
 
 use crate::app::App;
+use crate::caller::Call;
 
 /// A registry without a persister has no stream; the answer mustn't wait for one.
 const STREAM_DEADLINE: Duration = Duration::from_millis(500);
 
-pub(super) async fn metrics(app: Arc<App>, _: MetricsRequest) -> Result<MetricsResponse, RpcError> {
+pub(super) async fn metrics(app: Arc<App>, _: Call, _: MetricsRequest) -> Result<MetricsResponse, RpcError> {
     let (queue, taken) = match tokio::time::timeout(STREAM_DEADLINE, stream_state(&app)).await {
         Ok(Some(state)) => state,
         _ => (WriteQueue { enabled: true, ..WriteQueue::default() }, 0),

@@ -26,14 +26,15 @@ use std::time::Duration;
 
 use agentnet_proto::rpc::{self as wire, Rpc, RpcMethod};
 use agentnet_proto::subject::REGISTRY_QUEUE;
-use agentnet_proto::{ErrorCode, EventType, RpcError, Subject};
+use agentnet_proto::{ErrorCode, EventType, RpcError, Security, Subject};
 use agentnet_service::nats::Nats;
 use agentnet_service::rpc::{
-    Fault, Method, RpcOptions, RpcServer, RpcServerBuilder, StartError, Topic, default_faults, handler,
-    publish_handler, typed,
+    Ctx, Fault, Method, PublishCtx, RpcOptions, RpcServer, RpcServerBuilder, StartError, Topic,
+    decode_object, default_faults, encode_response, handler, publish_handler,
 };
 
 use crate::app::App;
+use crate::caller::{self, Call};
 use crate::events;
 
 type Builder = RpcServerBuilder<RpcError>;
@@ -46,6 +47,9 @@ pub(crate) async fn start(app: &Arc<App>, nats: &Nats) -> Result<RpcServer, Star
     let options =
         RpcOptions { max_in_flight: 1024, deadline: Duration::from_secs(5), ..RpcOptions::default() };
     let mut builder = RpcServer::builder(nats, &app.stats, faults).options(options);
+    if app.config.security == Security::Secure {
+        builder = builder.reply_guard(caller::may_answer);
+    }
     builder = method::<wire::Register, _, _>(builder, app, register::register);
     builder = method::<wire::Search, _, _>(builder, app, search::search);
     builder = method::<wire::ResolveAccount, _, _>(builder, app, resolve_account::resolve_account);
@@ -60,15 +64,8 @@ pub(crate) async fn start(app: &Arc<App>, nats: &Nats) -> Result<RpcServer, Star
     builder = method::<wire::Metrics, _, _>(builder, app, metrics::metrics);
     builder = encoded(builder, app, RpcMethod::List, list::list);
     builder = encoded(builder, app, RpcMethod::Profile, profile::profile);
-    builder =
-        topic(builder, app, RpcMethod::Hello.as_str(), &Subject::Registry(RpcMethod::Hello), hello::hello);
-    builder = topic(
-        builder,
-        app,
-        RpcMethod::Goodbye.as_str(),
-        &Subject::Registry(RpcMethod::Goodbye),
-        goodbye::goodbye,
-    );
+    builder = presence(builder, app, RpcMethod::Hello, hello::hello);
+    builder = presence(builder, app, RpcMethod::Goodbye, goodbye::goodbye);
     builder =
         topic(builder, app, "event.presence", &Subject::Event(EventType::Presence), events::on_presence);
     builder = topic(builder, app, "event.accounts", &Subject::Event(EventType::Accounts), events::on_account);
@@ -76,33 +73,72 @@ pub(crate) async fn start(app: &Arc<App>, nats: &Nats) -> Result<RpcServer, Star
     builder.start().await
 }
 
-fn on(method: RpcMethod) -> Method {
-    Method::new(method.as_str(), Subject::Registry(method).to_string()).queue(REGISTRY_QUEUE)
-}
-
 fn method<R, F, Fut>(builder: Builder, app: &Arc<App>, run: F) -> Builder
 where
     R: Rpc + 'static,
     R::Request: 'static,
     R::Response: 'static,
-    F: Fn(Arc<App>, R::Request) -> Fut + Send + Sync + 'static,
+    F: Fn(Arc<App>, Call, R::Request) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<R::Response, RpcError>> + Send + 'static,
 {
-    let app = app.clone();
-    builder.method(on(R::METHOD), typed(move |_, request: R::Request| run(app.clone(), request)))
+    encoded(builder, app, R::METHOD, move |app, call, body| {
+        let run = run.clone();
+        async move {
+            let request = decode_object(&body).map_err(|fault| faults(R::METHOD.as_str(), fault))?;
+            let response = run(app, call, request).await?;
+            encode_response(&response).map_err(|fault| faults(R::METHOD.as_str(), fault))
+        }
+    })
 }
 
 /// A method that decodes and encodes by itself.
 fn encoded<F, Fut>(builder: Builder, app: &Arc<App>, method: RpcMethod, run: F) -> Builder
 where
-    F: Fn(Arc<App>, bytes::Bytes) -> Fut + Send + Sync + 'static,
+    F: Fn(Arc<App>, Call, bytes::Bytes) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<bytes::Bytes, RpcError>> + Send + 'static,
 {
     let app = app.clone();
-    builder.method(on(method), handler(move |_, body| run(app.clone(), body)))
+    let subject = subject_of(&app, method);
+    let method = Method::new(method.as_str(), subject).queue(REGISTRY_QUEUE);
+    let handler = handler(move |ctx: Ctx, body: bytes::Bytes| {
+        let (run, app) = (run.clone(), app.clone());
+        async move {
+            let caller = caller::of_subject(app.config.security, &ctx.subject)?;
+            let call = Call { caller, headers: ctx.headers, body: body.clone() };
+            run(app, call, body).await
+        }
+    });
+    builder.method(method, handler)
 }
 
-/// Publishes are heard by every replica: no queue group.
+/// Where a method is asked: in secure mode the subject names the caller.
+fn subject_of(app: &App, method: RpcMethod) -> String {
+    match app.config.security {
+        Security::Secure => Subject::registry_of_any_caller(method),
+        Security::Open | Security::Signed => Subject::Registry(method).to_string(),
+    }
+}
+
+/// Presence: published by agents, heard by every replica.
+fn presence<F, Fut>(builder: Builder, app: &Arc<App>, method: RpcMethod, run: F) -> Builder
+where
+    F: Fn(Arc<App>, Call, bytes::Bytes) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = bool> + Send + 'static,
+{
+    let app = app.clone();
+    let subject = subject_of(&app, method);
+    let handler = publish_handler(move |ctx: PublishCtx, body: bytes::Bytes| {
+        let (run, app) = (run.clone(), app.clone());
+        async move {
+            let Ok(caller) = caller::of_subject(app.config.security, &ctx.subject) else { return false };
+            let call = Call { caller, headers: ctx.headers, body: body.clone() };
+            body.len() <= MAX_PUBLISH && run(app, call, body).await
+        }
+    });
+    builder.on_publish(Topic::new(method.as_str(), subject), handler)
+}
+
+/// Events of other replicas. No queue group: every replica hears them.
 fn topic<F, Fut>(builder: Builder, app: &Arc<App>, name: &str, subject: &Subject, run: F) -> Builder
 where
     F: Fn(Arc<App>, bytes::Bytes) -> Fut + Clone + Send + Sync + 'static,

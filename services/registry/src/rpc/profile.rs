@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::app::{App, Failed, QUERY_DEADLINE};
 use crate::cache::KnownAccount;
+use crate::caller::Call;
 use crate::validate;
 
 /// Most sessions shown.
@@ -19,7 +20,7 @@ const MAX_SESSIONS: usize = 1_000;
 /// Encodes by itself: account and sessions are kept as JSON already. The shape is [`ProfileResponse`]'s.
 ///
 /// [`ProfileResponse`]: agentnet_proto::rpc::ProfileResponse
-pub(super) async fn profile(app: Arc<App>, body: Bytes) -> Result<Bytes, RpcError> {
+pub(super) async fn profile(app: Arc<App>, _: Call, body: Bytes) -> Result<Bytes, RpcError> {
     let request: ProfileRequest = decode_object(&body).map_err(|fault| super::faults("profile", fault))?;
     validate::queries(&[("account_id", &request.account_id), ("username", &request.username)])?;
     if request.account_id.is_none() && request.username.is_none() {

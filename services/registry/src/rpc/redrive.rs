@@ -9,11 +9,16 @@ use agentnet_store::deliveries::{self, Redrive};
 
 use super::fit::fit;
 use crate::app::{App, QUERY_DEADLINE};
+use crate::caller::Call;
 use crate::validate;
 
 const MOST: i64 = 1_000;
 
-pub(super) async fn redrive(app: Arc<App>, request: RedriveRequest) -> Result<RedriveResponse, RpcError> {
+pub(super) async fn redrive(
+    app: Arc<App>,
+    call: Call,
+    request: RedriveRequest,
+) -> Result<RedriveResponse, RpcError> {
     validate::queries(&[("message_id", &request.message_id), ("recipient", &request.recipient)])?;
     if request.message_id.is_none() && request.recipient.is_none() && !request.all {
         let detail = "name a message_id or a recipient, or say all";
@@ -26,7 +31,8 @@ pub(super) async fn redrive(app: Arc<App>, request: RedriveRequest) -> Result<Re
     let keys = app.within("db.redrive", QUERY_DEADLINE, ErrorCode::DeliveriesFailed, work).await?;
     let more = i64::try_from(keys.len()).unwrap_or(i64::MAX) >= limit;
     let recipients: BTreeSet<String> = keys.iter().map(|(_, recipient)| recipient.clone()).collect();
-    tracing::info!(redriven = keys.len(), recipients = recipients.len(), "deliveries are tried again");
+    let by = call.caller.account().map_or("anyone", |id| id.as_str());
+    tracing::info!(by, redriven = keys.len(), recipients = recipients.len(), "deliveries are tried again");
     app.presence.wake(recipients);
     let mut redriven: Vec<DeliveryKey> =
         keys.into_iter().map(|(message_id, recipient)| DeliveryKey { message_id, recipient }).collect();

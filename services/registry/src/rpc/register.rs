@@ -11,10 +11,15 @@ use agentnet_store::sessions::Session;
 
 use super::identity::{self, Opening};
 use crate::app::{App, REGISTER_DEADLINE};
+use crate::caller::Call;
 use crate::presence::Opened;
 use crate::{events, validate};
 
-pub(super) async fn register(app: Arc<App>, request: RegisterRequest) -> Result<RegisterResponse, RpcError> {
+pub(super) async fn register(
+    app: Arc<App>,
+    _: Call,
+    request: RegisterRequest,
+) -> Result<RegisterResponse, RpcError> {
     check(&request)?;
     if !app.presence.has_room() {
         return Err(RpcError::with_detail(

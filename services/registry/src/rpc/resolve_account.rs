@@ -7,10 +7,12 @@ use agentnet_proto::username::normalize_username;
 use agentnet_proto::{ErrorCode, RpcError};
 
 use crate::app::{App, QUERY_DEADLINE};
+use crate::caller::Call;
 use crate::validate;
 
 pub(super) async fn resolve_account(
     app: Arc<App>,
+    _: Call,
     request: ResolveAccountRequest,
 ) -> Result<ResolveAccountResponse, RpcError> {
     validate::query("username", &request.username)?;

@@ -6,10 +6,12 @@ use agentnet_proto::rpc::{ResolveKeyRequest, ResolveKeyResponse};
 use agentnet_proto::{ErrorCode, RpcError};
 
 use crate::app::{App, QUERY_DEADLINE};
+use crate::caller::Call;
 use crate::validate;
 
 pub(super) async fn resolve_key(
     app: Arc<App>,
+    _: Call,
     request: ResolveKeyRequest,
 ) -> Result<ResolveKeyResponse, RpcError> {
     super::required(&request.account_id, ErrorCode::AccountIdRequired)?;

@@ -8,9 +8,14 @@ use agentnet_store::account_search::{self, AccountFilter, FoundAccount, Presence
 
 use super::fit::fit;
 use crate::app::{App, QUERY_DEADLINE};
+use crate::caller::Call;
 use crate::validate;
 
-pub(super) async fn search(app: Arc<App>, request: SearchRequest) -> Result<SearchResponse, RpcError> {
+pub(super) async fn search(
+    app: Arc<App>,
+    _: Call,
+    request: SearchRequest,
+) -> Result<SearchResponse, RpcError> {
     validate::query("query", &request.query)?;
     validate::queries(&[("capability", &request.capability), ("status", &request.status)])?;
     let limit = clamp_limit(request.limit, 20, 100);

@@ -12,10 +12,12 @@ use super::fit::fit;
 use super::thread_status::row;
 use crate::app::{App, Failed, QUERY_DEADLINE};
 use crate::cache::Miss;
+use crate::caller::Call;
 use crate::validate;
 
 pub(super) async fn thread_list(
     app: Arc<App>,
+    _: Call,
     request: ThreadListRequest,
 ) -> Result<ThreadListResponse, RpcError> {
     validate::query("query", &request.query)?;

@@ -9,10 +9,12 @@ use agentnet_store::messages::{self, MessageFilter};
 
 use super::message_rows::rows;
 use crate::app::{App, QUERY_DEADLINE};
+use crate::caller::Call;
 use crate::validate;
 
 pub(super) async fn thread_messages(
     app: Arc<App>,
+    _: Call,
     request: ThreadMessagesRequest,
 ) -> Result<ThreadMessagesResponse, RpcError> {
     super::required(&request.thread_id, ErrorCode::ThreadIdRequired)?;

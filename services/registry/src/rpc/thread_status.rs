@@ -7,10 +7,12 @@ use agentnet_proto::{ErrorCode, RpcError, Timestamp};
 use agentnet_store::threads::{self, Thread};
 
 use crate::app::{App, Failed, QUERY_DEADLINE};
+use crate::caller::Call;
 use crate::validate;
 
 pub(super) async fn thread_status(
     app: Arc<App>,
+    _: Call,
     request: ThreadStatusRequest,
 ) -> Result<ThreadStatusResponse, RpcError> {
     super::required(&request.thread_id, ErrorCode::ThreadIdRequired)?;

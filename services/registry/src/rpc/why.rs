@@ -9,9 +9,10 @@ use agentnet_store::deliveries::{self, DeliveryEvent};
 use super::deliveries::row;
 use super::fit::fit;
 use crate::app::{App, Failed, QUERY_DEADLINE};
+use crate::caller::Call;
 use crate::validate;
 
-pub(super) async fn why(app: Arc<App>, request: WhyRequest) -> Result<WhyResponse, RpcError> {
+pub(super) async fn why(app: Arc<App>, _: Call, request: WhyRequest) -> Result<WhyResponse, RpcError> {
     if request.message_id.is_empty() {
         return Err(RpcError::with_detail(ErrorCode::InvalidField, "message_id is required"));
     }
