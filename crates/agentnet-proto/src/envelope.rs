@@ -40,6 +40,9 @@ pub const MAX_DEPTH: usize = 127;
 pub const SIGNATURE_HEADER: &str = "Agentnet-Signature";
 /// NATS header in which a redelivery says which attempt it is, counted from 1.
 pub const ATTEMPT_HEADER: &str = "Agentnet-Attempt";
+/// NATS header of a copy on `agentnet.resend` whose sender says that its time to live is over and somebody has seen it:
+/// the network stores it, and delivers it to nobody. Its value is `1`.
+pub const LATE_HEADER: &str = "Agentnet-Late";
 
 /// The kinds of messages the network itself knows; any other text is allowed.
 pub mod kind {

@@ -223,6 +223,14 @@ codes! {
     NatsUnavailable = "nats_unavailable", 503, true;
     /// The outbox is full; wait for confirmations or make it larger.
     OutboxFull = "outbox_full", 503, true;
+    /// The file of the outbox or of the dedupe is in use by another process; give each agent one of its own.
+    FileInUse = "file_in_use", 503, true;
+    /// The file of the outbox or of the dedupe belongs to another account; give each agent one of its own.
+    FileOfAnother = "file_of_another", 409, false;
+    /// The file of the outbox or of the dedupe is damaged, or something else; put it aside to start without what it held.
+    FileDamaged = "file_damaged", 500, false;
+    /// The file of the outbox or of the dedupe can't be read or written; make room on the disk, or check its permissions.
+    FileUnavailable = "file_unavailable", 503, true;
     /// The node is closed.
     Closed = "closed", 503, false;
     /// Every attempt to deliver was used up.

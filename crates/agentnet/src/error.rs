@@ -54,6 +54,8 @@ pub enum ErrorKind {
     InvalidArgument,
     /// The outbox is full and its policy is to fail.
     OutboxFull,
+    /// The file of the outbox or of the dedupe can't be used: the code says why.
+    File,
     /// The node is closed.
     Closed,
     /// The request's reply subject isn't one this node may answer.
@@ -82,6 +84,7 @@ impl ErrorKind {
             C::InvalidTarget | C::InvalidAccountId => Self::InvalidTarget,
             C::InvalidCapability => Self::InvalidCapability,
             C::OutboxFull => Self::OutboxFull,
+            C::FileInUse | C::FileOfAnother | C::FileDamaged | C::FileUnavailable => Self::File,
             C::Closed => Self::Closed,
             C::ReplySubjectForbidden => Self::ReplySubjectForbidden,
             C::IdentityFailed
@@ -123,6 +126,7 @@ impl ErrorKind {
             Self::InvalidCapability => ErrorCode::InvalidCapability,
             Self::InvalidArgument => ErrorCode::InvalidField,
             Self::OutboxFull => ErrorCode::OutboxFull,
+            Self::File => ErrorCode::FileUnavailable,
             Self::Closed => ErrorCode::Closed,
             Self::ReplySubjectForbidden => ErrorCode::ReplySubjectForbidden,
         }

@@ -41,11 +41,13 @@
 //! recipient stays silent or busy for 1.5 s; [`SendMessage::until`] chooses a stage, [`SendMessage::queued`] hands back
 //! a [`DeliveryHandle`] at once. Until the network confirms, the node keeps the message in a bounded outbox and sends
 //! the same bytes again, also after a reconnect. The outbox lives in memory: a sender that crashes before `send`
-//! returned doesn't know what became of the message.
+//! returned doesn't know what became of the message. With [`outbox_file`](AgentNodeBuilder::outbox_file) its next process
+//! goes on.
 //!
 //! A recipient handles a message once, by its id and its idempotency key, as long as it remembers them (10 minutes). A
 //! crash between a handler's effect and its receipt repeats the handler; [`Incoming::attempt`] says so, and effects
-//! keyed by [`Incoming::message_id`] stay single.
+//! keyed by [`Incoming::message_id`] stay single. With [`dedupe_file`](AgentNodeBuilder::dedupe_file) a recipient
+//! remembers across restarts.
 //!
 //! # Errors
 //!
@@ -68,6 +70,7 @@ pub mod connect;
 mod error;
 pub mod identity;
 mod inbox;
+mod journal;
 mod metrics;
 mod node;
 mod outbox;

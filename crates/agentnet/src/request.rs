@@ -314,6 +314,10 @@ impl<'a> RequestMessage<'a> {
             }
             () = sleep_until(deadline) => Err(timed_out(timeout, self.node.why_late(&handle)).message(&message_id)),
         };
+        if outcome.is_ok() {
+            // Who answers has admitted it. Its receipt may be late or lost, and history must hold both sides.
+            handle.track.update(|p| p.accepted = true);
+        }
         inner.metrics.latency_request.record(started.elapsed());
         outcome
     }

@@ -3,8 +3,8 @@
 
 mod support;
 
-use agentnet_proto::envelope::body_hash;
-use support::{Net, message, with_payload};
+use agentnet_proto::{ReceiptStatus, envelope::body_hash};
+use support::{Net, message, receipt, with_payload};
 
 #[tokio::test]
 async fn stored_is_said_after_the_row_is_visible() {
@@ -61,5 +61,30 @@ async fn other_content_under_a_known_id_is_refused_and_changes_nothing() {
     assert_eq!(envelope, first);
     assert_eq!(net.number("SELECT count(*) FROM agent_threads").await, 1);
     assert_eq!(net.delivery("m1", "mallory").await, None);
+    persister.stop().await;
+}
+
+/// What arrives for the history only: its requester has gone, and its recipient has seen it.
+#[tokio::test]
+async fn a_late_copy_is_stored_and_delivered_to_nobody() {
+    let net = Net::start().await;
+    let persister = net.persister().await;
+    let late = message("late").encode().unwrap();
+    net.publish_with("agentnet.resend", &[("Agentnet-Late", "1")], late.clone()).await;
+    // Only a retransmission can be late.
+    net.publish_with("account.bob.inbox", &[("Agentnet-Late", "1")], message("live").encode().unwrap()).await;
+    net.notices.wait_stored("alice", "late", 1).await;
+    net.notices.wait_stored("alice", "live", 1).await;
+    let mut rows: Vec<(String, bool, bool)> = sqlx::query_as(
+        "SELECT d.message_id, d.next_attempt_at IS NULL, d.expires_at = d.created_at FROM agent_deliveries d",
+    )
+    .fetch_all(&net.pool)
+    .await
+    .unwrap();
+    rows.sort();
+    assert_eq!(rows, [("late".to_owned(), true, true), ("live".to_owned(), false, false)]);
+    // The recipient's word still counts.
+    net.receipt("alice", &receipt("late", ReceiptStatus::Processed, None)).await;
+    net.delivery_is("late", "bob", "processed", true).await;
     persister.stop().await;
 }

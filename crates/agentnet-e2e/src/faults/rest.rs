@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agentnet_proto::subject::STREAM;
+use agentnet_proto::subject::{PERSISTER_CONSUMER, STREAM};
 use anyhow::{Context, Result};
 use async_nats::jetstream;
 use secrecy::ExposeSecret;
@@ -97,6 +97,29 @@ async fn look(stack: &Stack, load: &Load, effects: &mut Effects) -> Result<Unres
     let _ = connection.close().await;
     unrest.open_records = open.iter().filter(|id| settled.contains(id.as_str())).count();
     Ok(unrest)
+}
+
+/// The stream and its consumer, for people: what holds up a run that never comes to rest.
+///
+/// # Errors
+/// When the server doesn't say.
+pub async fn describe_stream(stack: &Stack) -> Result<String> {
+    let stream = jetstream::new(client(stack).await?).get_stream(STREAM).await?;
+    let state = &stream.cached_info().state;
+    let consumer = stream.consumer_info(PERSISTER_CONSUMER).await?;
+    Ok(format!(
+        "the stream holds {} messages, {}..={}; its consumer is at {} (acknowledged until {}), {} to come, {} in hand, {} \
+         redelivered, {} pulls",
+        state.messages,
+        state.first_sequence,
+        state.last_sequence,
+        consumer.delivered.stream_sequence,
+        consumer.ack_floor.stream_sequence,
+        consumer.num_pending,
+        consumer.num_ack_pending,
+        consumer.num_redelivered,
+        consumer.num_waiting
+    ))
 }
 
 async fn in_stream(stack: &Stack) -> Result<u64> {

@@ -83,6 +83,10 @@ async fn run_in(args: &RunArgs, scenario: Scenario, seed: u64, dir: &TempDir) ->
     report.recovered(scenario, took);
     if took.is_none() {
         report.notes.push(format!("left when the deadline came: {unrest:?}"));
+        report.notes.push(match rest::describe_stream(&stack).await {
+            Ok(state) => state,
+            Err(error) => format!("the stream can't be looked at: {error:#}"),
+        });
     }
     report.sent = entries.len() as u64;
     report.kills = log.kills;

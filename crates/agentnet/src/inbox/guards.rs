@@ -43,6 +43,15 @@ pub(crate) enum Outcome {
     Processed,
 }
 
+/// Something that was handled before this process began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Handled {
+    /// A message.
+    Message(String),
+    /// What an idempotency key stood for, by its scope.
+    Key(String),
+}
+
 /// What the dedupe says about a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
@@ -93,6 +102,18 @@ impl Guards {
             breaker: Mutex::default(),
             breaker_failures: settings.breaker_failures.max(1),
             breaker_reset: settings.breaker_reset,
+        }
+    }
+
+    /// Remembers what was handled so long ago, oldest first.
+    pub(crate) fn remember(&self, handled: Vec<(Handled, Duration)>, now: Instant) {
+        let mut dedupe = self.dedupe();
+        for (what, age) in handled {
+            let at = now.checked_sub(age).unwrap_or(now);
+            match what {
+                Handled::Message(id) => dedupe.messages.insert(&id, Outcome::Processed, at),
+                Handled::Key(scope) => dedupe.keys.insert(&scope, (), at),
+            }
         }
     }
 
@@ -205,7 +226,7 @@ impl Guards {
 }
 
 /// Sender, recipient and key, when the message has one.
-fn scope(envelope: &Envelope, me: &str) -> Option<String> {
+pub(super) fn scope(envelope: &Envelope, me: &str) -> Option<String> {
     let key = envelope.idempotency_key.as_deref()?;
     let from = envelope.from_account_id.as_deref().or(envelope.from_session_tag.as_deref());
     Some(format!("{}|{me}|{key}", from.unwrap_or(&envelope.from_agent)))

@@ -5,6 +5,7 @@ mod guards;
 mod incoming;
 mod queue;
 mod receipts;
+mod remembered;
 mod reply;
 mod worker;
 
@@ -15,6 +16,7 @@ pub(crate) use guards::{GuardSettings, Guards};
 pub use incoming::Incoming;
 pub(crate) use queue::{Job, JobQueue};
 pub(crate) use receipts::ReceiptBox;
+pub(crate) use remembered::Remembered;
 pub(crate) use worker::work;
 
 /// What a handler may fail with; `?` turns any error into it.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::{
     error::{Error, ErrorKind},
     node::Inner,
-    outbox::{Outgoing, Room, Track},
+    outbox::{Head, Outgoing, Room, Track},
     send::{Composed, DeliveryHandle, Draft, GIVE_UP, Patience},
 };
 
@@ -67,7 +67,7 @@ impl Inner {
         let composed = self.compose_to(answering(draft, request), to_agent, account)?;
         let room =
             self.outbox.reserve(composed.body.len(), Instant::now() + composed.ttl.min(GIVE_UP)).await?;
-        self.publish_reply(route, composed, room).await
+        self.publish_reply(route, composed, room, true).await
     }
 
     /// Tells a requester why there is no other answer. Best effort: the receipt says the same.
@@ -89,7 +89,8 @@ impl Inner {
                 .outbox
                 .try_reserve(composed.body.len())
                 .map_err(|_| Error::new(ErrorKind::OutboxFull, "no room for an error reply"))?;
-            self.publish_reply(route, composed, room).await.map(drop)
+            // Nor for the disk.
+            self.publish_reply(route, composed, room, false).await.map(drop)
         };
         if let Err(error) = sent.await {
             self.metrics.dropped.up();
@@ -102,6 +103,7 @@ impl Inner {
         route: ReplyRoute,
         composed: Composed,
         room: Room,
+        on_disk: bool,
     ) -> Result<DeliveryHandle, Error> {
         let Composed { message_id, thread_id, body, ttl } = composed;
         let started = Instant::now();
@@ -116,6 +118,8 @@ impl Inner {
             pause: patience.receipt_timeout,
             expires,
             must_confirm: true,
+            // The requester may have it long before the network confirms it.
+            seen: true,
             content: None,
             _room: room,
         };
@@ -125,6 +129,17 @@ impl Inner {
         let node = Arc::clone(self);
         let handle =
             DeliveryHandle { node, track, message_id, thread_id, started, expires, give_up, patience };
+        if on_disk && self.outbox.file().is_some() {
+            let head = Head {
+                account: self.account.to_string(),
+                thread_id: handle.thread_id.clone(),
+                recipient: None,
+                group: true,
+                expires_at_ms: self.clock.now().saturating_add(ttl).unix_millis(),
+            };
+            let written = self.outbox.write(&handle.message_id, &head, &body, &*self.clock, give_up).await;
+            written.inspect_err(|_| self.outbox.discard(&handle.message_id))?;
+        }
         if self.connection.is_connected() {
             handle.track.attempted(started);
         }

@@ -45,6 +45,9 @@ impl Inner {
                 let now = Instant::now();
                 self.guards.handled(true, now);
                 self.guards.processed(&envelope, now);
+                if let Some(remembered) = &self.remembered {
+                    remembered.write(&envelope, me, &*self.clock).await;
+                }
                 return self.receipt(&envelope, &body_sha256, ReceiptStatus::Processed, None).await;
             }
             Ok(Ok(Err(error))) => {

@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use agentnet_proto::{Capability, SharedClock, SystemClock, SystemIds, ids::SharedIds};
+use agentnet_proto::{Capability, Clock, SharedClock, SystemClock, SystemIds, ids::SharedIds};
 use serde_json::{Map, Value};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -22,9 +22,10 @@ use crate::{
     auth::DevAuth,
     connect::{Connection, NatsSettings, connect, default_nats_url},
     error::{Error, ErrorKind},
-    inbox::{Guards, Handler, HandlerResult, Incoming, JobQueue, ReceiptBox},
+    inbox::{Guards, Handler, HandlerResult, Incoming, JobQueue, ReceiptBox, Remembered},
+    journal::{Entry, Journal},
     metrics::Metrics,
-    outbox::{Outbox, OutboxPolicy},
+    outbox::{self, Left, Outbox, OutboxPolicy},
     registry::RegistryClient,
     request::Requests,
     send::MIN_RECEIPT_TIMEOUT,
@@ -248,6 +249,31 @@ impl AgentNodeBuilder {
         self
     }
 
+    /// Keeps what isn't confirmed in this file, too, so that it outlives a crash of the process: a send is on the disk
+    /// before it leaves, and `queued` returns only then. The next process of the agent that names the file sends the
+    /// same bytes on until they are stored or their time is over; [`AgentNode::left_over`] follows them. Requests, whose
+    /// answer nobody would wait for, and refusals of them aren't kept.
+    ///
+    /// The file belongs to one account, one process at a time and nobody else (0600); a lock beside it ends in `.lock`.
+    /// It has at most twice the bytes of the [outbox](Self::outbox), a megabyte and a batch, and as much as the outbox
+    /// holds again while it is written anew. When the disk is full, sends fail with
+    /// [`ErrorKind::File`](crate::ErrorKind::File), and nothing that was taken is dropped.
+    pub fn outbox_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.outbox_file = Some(path.into());
+        self
+    }
+
+    /// Remembers what was handled in this file, too: a message that is delivered again after a restart isn't handled
+    /// again, and is answered as before. Message ids and idempotency keys are kept for [`dedupe_ttl`](Self::dedupe_ttl),
+    /// at most [`dedupe_max`](Self::dedupe_max) of each; 10 minutes unless set, which long times to live may exceed.
+    ///
+    /// A handler's end is on the disk before it is told. What a crash interrupts before is handled again, as
+    /// [`Incoming::attempt`] says. The file is as private as that of the outbox.
+    pub fn dedupe_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.dedupe_file = Some(path.into());
+        self
+    }
+
     /// Signs messages and verifies received ones (`dev-ed25519-v1`); as `DEV_AUTH` says unless set.
     pub fn dev_auth(mut self, on: bool) -> Self {
         self.config.dev_auth = on;
@@ -276,7 +302,8 @@ impl AgentNodeBuilder {
     ///
     /// # Errors
     /// As [`connect`]; [`ErrorKind::RegistryUnavailable`] at once when no registry runs; what the registry refused;
-    /// [`ErrorKind::InvalidCapability`] for a capability that can't be addressed.
+    /// [`ErrorKind::InvalidCapability`] for a capability that can't be addressed; [`ErrorKind::File`] when the file of
+    /// the outbox or of the dedupe is in use, another account's, damaged, or can't be written.
     pub async fn start(self) -> Result<AgentNode, Error> {
         let Self { config, nats, handler, clock, ids } = self;
         if config.agent_id.trim().is_empty() {
@@ -284,12 +311,13 @@ impl AgentNodeBuilder {
         }
         let capabilities =
             config.capabilities.iter().map(|name| capability(name)).collect::<Result<Vec<_>, _>>()?;
+        let files = Files::open(&config, clock.as_ref()).await?;
         let (connection, owns_connection) = match nats {
             Nats::Connected(connection) => (connection, false),
             other => (connect(&settings(other, &config.agent_id)?).await?, true),
         };
         let ids = ids.unwrap_or_else(|| Arc::new(SystemIds::new(Arc::clone(&clock))));
-        let parts = Parts { config, clock, ids, handler, capabilities, owns_connection };
+        let parts = Parts { config, clock, ids, handler, capabilities, owns_connection, files };
         let started = parts.start(connection.clone()).await;
         if started.is_err() && owns_connection {
             let _ = connection.close(Duration::from_secs(1)).await;
@@ -323,6 +351,26 @@ fn settings(nats: Nats, agent_id: &str) -> Result<NatsSettings, Error> {
     }
 }
 
+/// What earlier processes of the agent left.
+#[derive(Default)]
+struct Files {
+    outbox: Option<(Journal, Left)>,
+    dedupe: Option<(Remembered, Vec<Entry>)>,
+}
+
+impl Files {
+    async fn open(config: &Config, clock: &dyn Clock) -> Result<Self, Error> {
+        let mut files = Self::default();
+        if let Some(path) = &config.outbox_file {
+            files.outbox = Some(outbox::open(path, clock).await?);
+        }
+        if let Some(path) = &config.dedupe_file {
+            files.dedupe = Some(Remembered::open(path, &config.guards, clock).await?);
+        }
+        Ok(files)
+    }
+}
+
 struct Parts {
     config: Config,
     clock: SharedClock,
@@ -330,11 +378,12 @@ struct Parts {
     handler: Option<Handler>,
     capabilities: Vec<Capability>,
     owns_connection: bool,
+    files: Files,
 }
 
 impl Parts {
     async fn start(self, connection: Connection) -> Result<AgentNode, Error> {
-        let Self { config, clock, ids, handler, capabilities, owns_connection } = self;
+        let Self { config, clock, ids, handler, capabilities, owns_connection, files } = self;
         let registry = RegistryClient::new(connection.client().clone());
         let auth = if config.dev_auth {
             let name = config.username.as_deref().unwrap_or(&config.agent_id);
@@ -345,18 +394,26 @@ impl Parts {
         let (account, answer) =
             register(&config, &registry, auth.as_ref(), None, clock.as_ref(), ids.as_ref()).await?;
         let wake = Arc::new(Notify::new());
+        let (count, bytes, policy) = (config.outbox_max, config.outbox_bytes, config.outbox_policy);
+        let mut outbox = Outbox::new(count, bytes, policy, Arc::clone(&wake));
+        let mut left = Left::default();
+        if let Some((journal, found)) = files.outbox {
+            (outbox, left) = (outbox.with_file(journal, &found), found);
+        }
+        let guards = Guards::new(&config.guards);
+        let mut remembered = None;
+        if let Some((file, entries)) = files.dedupe {
+            guards.remember(file.handled(entries, &account, clock.as_ref())?, Instant::now());
+            remembered = Some(file);
+        }
         let inner = Arc::new(Inner {
             session: RwLock::new(Session::of(&answer, config.heartbeat)),
             metrics: Metrics::new(config.metrics_window),
-            outbox: Outbox::new(
-                config.outbox_max,
-                config.outbox_bytes,
-                config.outbox_policy,
-                Arc::clone(&wake),
-            ),
+            outbox,
             receipts: ReceiptBox::new(config.receipts_max, config.guards.dedupe_ttl, Arc::clone(&wake)),
             requests: Requests::new(config.requests_max),
-            guards: Guards::new(&config.guards),
+            guards,
+            remembered,
             jobs: JobQueue::new(config.max_pending),
             accounts: Mutex::new(TtlMap::new(config.resolve_cache_ttl, MAX_ACCOUNTS)),
             accepting: AtomicBool::new(true),
@@ -378,9 +435,12 @@ impl Parts {
         // The first hello makes the network deliver what waits: the subscriptions must stand before.
         inner.connection.round_trip(SUBSCRIBE_TIMEOUT).await?;
         let stop = Arc::new(StopOnDrop(Arc::clone(&inner)));
+        // Before the tasks hear confirmations of it.
+        let left = inner.take_up(left)?;
         let tasks = tasks::spawn(&inner, subscriptions, handler.as_ref());
         inner.hello().await?;
         tracing::debug!(account = %inner.account, session = answer.session_tag, "registered");
-        Ok(AgentNode { inner, tasks: Arc::new(Mutex::new(tasks)), _stop: stop })
+        let (tasks, left) = (Arc::new(Mutex::new(tasks)), Arc::new(Mutex::new(left)));
+        Ok(AgentNode { inner, tasks, left, _stop: stop })
     }
 }

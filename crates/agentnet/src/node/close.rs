@@ -64,15 +64,27 @@ impl AgentNode {
             tracing::debug!(%error, "closing without a connection");
         }
         inner.stop();
+        inner.outbox.close_file().await;
+        if let Some(remembered) = &inner.remembered {
+            remembered.close().await;
+        }
         if inner.owns_connection {
             let _ = inner.connection.close(FLUSH).await;
         }
         if unconfirmed == 0 {
             return Ok(());
         }
-        let detail = format!(
-            "closed while the network hadn't confirmed {unconfirmed} messages; they may still arrive. Check the persister"
-        );
+        let detail = match inner.outbox.file() {
+            Some(path) => format!(
+                "closed while the network hadn't confirmed {unconfirmed} messages; they stay in {} and are sent when the \
+                 agent starts again",
+                path.display()
+            ),
+            None => format!(
+                "closed while the network hadn't confirmed {unconfirmed} messages; they may still arrive. Check the \
+                 persister"
+            ),
+        };
         Err(Error::new(ErrorKind::Unconfirmed, detail))
     }
 

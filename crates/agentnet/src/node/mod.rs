@@ -29,7 +29,7 @@ use crate::{
     auth::DevAuth,
     connect::Connection,
     error::Error,
-    inbox::{Guards, Incoming, JobQueue, ReceiptBox},
+    inbox::{Guards, Incoming, JobQueue, ReceiptBox, Remembered},
     metrics::{Metrics, MetricsSnapshot},
     outbox::Outbox,
     registry::RegistryClient,
@@ -54,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) receipts: ReceiptBox,
     pub(crate) requests: Requests,
     pub(crate) guards: Guards,
+    /// The guards' memory that outlives the process.
+    pub(crate) remembered: Option<Remembered>,
     pub(crate) jobs: JobQueue,
     pub(crate) accounts: Mutex<TtlMap<AccountId>>,
     accepting: AtomicBool,
@@ -113,6 +115,8 @@ impl Drop for StopOnDrop {
 pub struct AgentNode {
     pub(crate) inner: Arc<Inner>,
     tasks: Arc<Mutex<tasks::Tasks>>,
+    /// What an earlier process left in the outbox's file.
+    left: Arc<Mutex<Vec<DeliveryHandle>>>,
     _stop: Arc<StopOnDrop>,
 }
 
@@ -170,6 +174,12 @@ impl AgentNode {
     /// Sends a message to any one agent with a capability.
     pub fn send_to_capability<T: Serialize>(&self, capability: &str, payload: T) -> SendMessage<'_> {
         SendMessage::new(self, Target::capability(capability), payload_of(&payload))
+    }
+
+    /// Messages that an earlier process of this agent left in the [outbox's file](AgentNodeBuilder::outbox_file). They
+    /// are being sent already; the handles tell what becomes of them. Gives them once.
+    pub fn left_over(&self) -> Vec<DeliveryHandle> {
+        std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Asks an account, a username or a capability, and waits for the reply.

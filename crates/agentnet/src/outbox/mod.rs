@@ -1,9 +1,11 @@
 //! What this node sent and the network hasn't confirmed yet.
 //!
 //! Every message stays here, as the exact bytes that were published, until `account.<me>.stored` names it or its time
-//! to live is over. Bounded by count and bytes; whoever sends into a full outbox waits or fails, nothing is dropped.
-//! After the confirmation an entry stays only as long as somebody waits for a later stage.
+//! to live is over; what somebody has seen is kept longer ([`LATE_MAX`]), so that history gets it. Bounded by count and
+//! bytes; whoever sends into a full outbox waits or fails, nothing is dropped. After the confirmation an entry stays
+//! only as long as somebody waits for a later stage. With a file ([`disk`]) all of this outlives the process.
 
+mod disk;
 mod track;
 
 use std::{
@@ -22,15 +24,20 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+pub(crate) use disk::{Head, Left, open};
 pub(crate) use track::{Goal, Progress, Track, Verdict, is_transient};
 
 use crate::{
     error::{Error, ErrorKind},
+    journal::Journal,
     send::Refusal,
 };
 
 /// Longest pause between two copies of one message.
 const RESEND_MAX: Duration = Duration::from_secs(5);
+/// How long after its time to live a message that somebody has seen is still sent to the network, for the history:
+/// as long as a recipient remembers it, so that nobody handles it again.
+const LATE_MAX: Duration = Duration::from_secs(600);
 
 /// What `send` does when the outbox is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,6 +66,8 @@ pub(crate) struct Outgoing {
     pub(crate) expires: Instant,
     /// Whether closing the node waits for it.
     pub(crate) must_confirm: bool,
+    /// Whether somebody may have seen it without that being known here: a reply, or a message of an earlier process.
+    pub(crate) seen: bool,
     /// Tells the same content under a caller's own id from other content; `None` for ids made here.
     pub(crate) content: Option<u64>,
     /// Given back with the entry.
@@ -92,6 +101,8 @@ struct Book {
 pub(crate) struct Resend {
     pub(crate) body: Bytes,
     pub(crate) track: Arc<Track>,
+    /// Its time to live is over: it is stored for the history, and not delivered.
+    pub(crate) late: bool,
 }
 
 #[derive(Debug)]
@@ -102,6 +113,7 @@ pub(crate) struct Outbox {
     max_count: usize,
     max_bytes: usize,
     policy: OutboxPolicy,
+    journal: Option<Journal>,
     drained: Notify,
     /// Wakes the maintenance task when it sleeps because there is nothing to send again.
     wake: Arc<Notify>,
@@ -119,10 +131,19 @@ impl Outbox {
             max_count,
             max_bytes,
             policy,
+            journal: None,
             drained: Notify::new(),
             wake,
             awake: AtomicBool::new(false),
         }
+    }
+
+    /// Keeps everything in this file, too. What an earlier process left there has room, even if that was larger.
+    pub(crate) fn with_file(self, journal: Journal, left: &Left) -> Self {
+        let (count, bytes) = left.load();
+        let room = |max: usize, used: usize| max.max(used).min(Semaphore::MAX_PERMITS);
+        let (max_count, max_bytes) = (room(self.max_count, count), room(self.max_bytes, bytes));
+        Self { journal: Some(journal), ..Self::new(max_count, max_bytes, self.policy, self.wake) }
     }
 
     /// Takes room for a message of that size, waiting for it until `deadline` if that is the policy.
@@ -276,8 +297,13 @@ impl Outbox {
                 }
             }
         }
+        let key = book.entries.get_key_value(id).map(|(key, _)| Arc::clone(key));
         if unwatched {
             book.entries.remove(id);
+        }
+        drop(book);
+        if let Some(key) = key {
+            self.forget(key);
         }
         Some(track)
     }
@@ -296,14 +322,20 @@ impl Outbox {
             let number = book.next;
             let Some(entry) = book.entries.get_mut(&id) else { continue };
             let Some(pending) = entry.pending.as_mut() else { continue };
-            if pending.outgoing.expires <= now {
+            let expires = pending.outgoing.expires;
+            let late = expires <= now;
+            if late && !(is_seen(pending, &entry.track) && now < expires + LATE_MAX) {
                 over.push(Arc::clone(&id));
                 continue;
             }
             let pause = resend_pause(pending.outgoing.pause, pending.copies);
             pending.copies = pending.copies.saturating_add(1);
-            pending.due = ((now + pause).min(pending.outgoing.expires), number);
-            resends.push(Resend { body: pending.outgoing.body.clone(), track: Arc::clone(&entry.track) });
+            pending.due = ((now + pause).min(if late { expires + LATE_MAX } else { expires }), number);
+            resends.push(Resend {
+                body: pending.outgoing.body.clone(),
+                track: Arc::clone(&entry.track),
+                late,
+            });
             let due = pending.due;
             book.due.insert(due, id);
         }
@@ -375,6 +407,11 @@ impl Outbox {
     fn lock(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the message may be known to somebody. What nobody saw and nobody stored needs no place in the history.
+fn is_seen(pending: &Pending, track: &Track) -> bool {
+    pending.outgoing.seen || track.progress().accepted
 }
 
 fn permits(size: usize) -> u32 {

@@ -19,6 +19,7 @@ fn put(outbox: &Outbox, id: &str) -> Arc<Track> {
         pause: PAUSE,
         expires: now + TTL,
         must_confirm: true,
+        seen: false,
         content: None,
         _room: outbox.try_reserve(id.len()).unwrap(),
     };
@@ -49,6 +50,28 @@ async fn copies_come_with_growing_pauses_until_the_time_is_over() {
     }
     assert!(track.progress().given_up);
     assert_eq!(outbox.load(), (0, 0), "its room is free again");
+}
+
+/// A request may be answered while the stream takes nothing: history must get it all the same.
+#[tokio::test(start_paused = true)]
+async fn what_somebody_has_seen_is_sent_on_after_its_time() {
+    let outbox = outbox(10);
+    let (seen, unseen) = (put(&outbox, "seen"), put(&outbox, "unseen"));
+    seen.update(|p| p.accepted = true);
+    let (start, mut late) = (Instant::now(), Vec::new());
+    while outbox.next_due().is_some() {
+        for resend in outbox.due(Instant::now(), 100) {
+            assert_eq!(resend.late, start.elapsed() >= TTL);
+            if resend.late {
+                assert_eq!(resend.body, "seen");
+                late.push(start.elapsed());
+            }
+        }
+        advance(Duration::from_millis(50)).await;
+    }
+    assert!(unseen.progress().given_up && seen.progress().given_up);
+    assert!(late.len() > 100 && *late.last().unwrap() < TTL + LATE_MAX, "{}", late.len());
+    assert_eq!(outbox.load(), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use agentnet_proto::Subject;
-use async_nats::client::PublishErrorKind;
+use agentnet_proto::{Subject, envelope::LATE_HEADER};
+use async_nats::{HeaderMap, client::PublishErrorKind};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
@@ -15,7 +15,7 @@ use super::{DeliveryHandle, Draft, Route};
 use crate::{
     error::{Error, ErrorKind},
     node::Inner,
-    outbox::{Outgoing, Track},
+    outbox::{Head, Left, Outgoing, Resend, Track},
 };
 
 /// Longest wait of a call for a first confirmation while the connection is down, whatever the time to live.
@@ -41,6 +41,8 @@ impl Inner {
     ) -> Result<DeliveryHandle, Error> {
         self.check_open()?;
         let content = draft.message_id.is_some().then(|| content_hash(&draft, route));
+        // Whoever asks is gone with its process.
+        let is_request = reply.is_some();
         let composed = self.compose(draft, route)?;
         let started = Instant::now();
         let expires = started + composed.ttl;
@@ -53,6 +55,7 @@ impl Inner {
             pause: patience.receipt_timeout,
             expires,
             must_confirm: patience.must_confirm,
+            seen: false,
             content,
             _room: room,
         };
@@ -67,6 +70,26 @@ impl Inner {
             give_up,
             patience,
         };
+        if self.outbox.file().is_some() && !is_request {
+            let head = || Head {
+                account: self.account.to_string(),
+                thread_id: handle.thread_id.clone(),
+                recipient: route.account().map(ToString::to_string),
+                group,
+                expires_at_ms: self.clock.now().saturating_add(composed.ttl).unix_millis(),
+            };
+            // What isn't on the disk isn't sent.
+            let written = if is_new {
+                self.outbox.write(&handle.message_id, &head(), &composed.body, &*self.clock, give_up).await
+            } else {
+                self.outbox.flush(give_up).await
+            };
+            written.inspect_err(|_| {
+                if is_new {
+                    self.outbox.discard(&handle.message_id);
+                }
+            })?;
+        }
         if is_new {
             // Counted before the wait for room in the connection's queue, as the answers may be here before it ends.
             if self.connection.is_connected() {
@@ -77,6 +100,28 @@ impl Inner {
             })?;
         }
         Ok(handle)
+    }
+
+    /// Goes on with what an earlier process sent.
+    pub(crate) fn take_up(self: &Arc<Self>, left: Left) -> Result<Vec<DeliveryHandle>, Error> {
+        let (now, pause) = (Instant::now(), self.config.receipt_timeout);
+        let patience = Patience {
+            receipt_timeout: pause,
+            retry_attempts: self.config.retry_attempts,
+            must_confirm: true,
+        };
+        let restored = self.outbox.restore(left, &self.account, pause, &*self.clock, now)?;
+        let handles = restored.into_iter().map(|message| DeliveryHandle {
+            node: Arc::clone(self),
+            track: message.track,
+            message_id: message.message_id,
+            thread_id: message.thread_id,
+            started: now,
+            expires: message.expires,
+            give_up: message.expires.clamp(now + pause, now + GIVE_UP),
+            patience,
+        });
+        Ok(handles.collect())
     }
 
     /// Publishes; while the connection is down its queue holds what fits, and what doesn't is left to the outbox.
@@ -124,11 +169,27 @@ impl Inner {
             self.metrics.retries.up();
             resend.track.attempted(Instant::now());
             // One that the server doesn't carry must not hold up the others.
-            let _ = self.publish(subject.clone(), None, resend.body, deadline).await;
+            let _ = self.publish_copy(subject.clone(), resend, deadline).await;
         }
         for (subject, body) in receipts {
             self.metrics.receipts_resent.up();
             let _ = self.publish(subject, None, body, deadline).await;
+        }
+    }
+}
+
+impl Inner {
+    /// Publishes a further copy, for nobody but the network.
+    async fn publish_copy(&self, subject: String, resend: Resend, deadline: Instant) -> Result<(), Error> {
+        if !resend.late {
+            return self.publish(subject, None, resend.body, deadline).await;
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(LATE_HEADER, "1");
+        let client = self.connection.client();
+        match timeout_at(deadline, client.publish_with_headers(subject, headers, resend.body)).await {
+            Ok(Err(error)) => Err(self.connection.unavailable().source_of(error)),
+            Ok(Ok(())) | Err(_) => Ok(()),
         }
     }
 }

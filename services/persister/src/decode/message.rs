@@ -1,8 +1,10 @@
 //! Envelopes.
 
+use std::time::Duration;
+
 use agentnet_proto::{
     AccountId, Addressee, Envelope, ErrorCode, Subject,
-    envelope::{SIGNATURE_HEADER, body_hash, kind},
+    envelope::{LATE_HEADER, SIGNATURE_HEADER, body_hash, kind},
 };
 use agentnet_store::ingest::{Item, MessageRow, Recipient};
 
@@ -22,7 +24,8 @@ pub(super) fn from_envelope(
     let signature =
         raw.headers.as_ref().and_then(|headers| headers.get(SIGNATURE_HEADER)).map(|s| s.as_str());
     check(&envelope, signature)?;
-    let recipients = recipients(&envelope, subject);
+    let late = is_late(raw, subject);
+    let recipients = recipients(&envelope, subject, late);
     let digest = payload::digest(envelope.payload.get());
     let bytes = i64::try_from(digest.bytes).unwrap_or(i64::MAX);
     let answer = envelope
@@ -34,7 +37,9 @@ pub(super) fn from_envelope(
         thread_id: envelope.thread_id_or_default().into_owned(),
         sent_at: envelope.sent_at().unwrap_or(raw.received_at),
         received_at: raw.received_at,
-        expires_at: envelope.ttl().map(|ttl| raw.received_at.saturating_add(ttl)),
+        expires_at: envelope
+            .ttl()
+            .map(|ttl| raw.received_at.saturating_add(if late { Duration::ZERO } else { ttl })),
         body_sha256: body_hash(&raw.body),
         body: raw.body.clone(),
         signature: signature.map(str::to_owned),
@@ -90,7 +95,7 @@ fn check(envelope: &Envelope, signature: Option<&str>) -> Result<(), Refusal> {
 
 /// Who must get the message. What the body says counts, because a resend comes on a subject that names nobody; only an
 /// envelope without any account (the original's `to_agent` may be a mere label) is taken for the inbox it lay in.
-fn recipients(envelope: &Envelope, subject: &Subject) -> Vec<Recipient> {
+fn recipients(envelope: &Envelope, subject: &Subject, late: bool) -> Vec<Recipient> {
     if envelope.is_reply() || matches!(subject, Subject::Replies(..)) {
         return Vec::new();
     }
@@ -105,7 +110,15 @@ fn recipients(envelope: &Envelope, subject: &Subject) -> Vec<Recipient> {
         (Err(_), Subject::Capability(capability)) => format!("capability:{capability}"),
         (Err(_), _) => return Vec::new(),
     };
-    vec![Recipient { name, redeliver: is_redelivered(envelope) }]
+    vec![Recipient { name, redeliver: !late && is_redelivered(envelope) }]
+}
+
+/// Whether the sender says that the time to live is over. Counted from now the message would live on, and a request be
+/// handled after its requester has given up; the sender's clock is not asked when that was, its word is enough, as it
+/// shortens the life of its own message only. The first copy to come decides.
+fn is_late(raw: &Raw, subject: &Subject) -> bool {
+    *subject == Subject::Resend
+        && raw.headers.as_ref().is_some_and(|headers| headers.get(LATE_HEADER).is_some())
 }
 
 /// Nobody waits for the answer to a request that doesn't say where it goes, once its sender has given up; and without
