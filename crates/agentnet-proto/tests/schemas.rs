@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use agentnet_proto::{Envelope, ErrorCode, Receipt, RpcError, StoredNotice, rpc};
+use agentnet_proto::{AccountEvent, Envelope, ErrorCode, Receipt, RpcError, StoredNotice, rpc};
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
 
@@ -19,10 +19,13 @@ fn all() -> Vec<(&'static str, Value)> {
         ("receipt", schema::<Receipt>()),
         ("stored_notice", schema::<StoredNotice>()),
         ("rpc_error", schema::<RpcError>()),
+        ("account_event", schema::<AccountEvent>()),
         ("agent_info", schema::<rpc::AgentInfo>()),
         ("register_request", schema::<rpc::RegisterRequest>()),
         ("register_response", schema::<rpc::RegisterResponse>()),
         ("goodbye", schema::<rpc::Goodbye>()),
+        ("network_request", schema::<rpc::NetworkRequest>()),
+        ("network_response", schema::<rpc::NetworkResponse>()),
         ("list_request", schema::<rpc::ListRequest>()),
         ("list_response", schema::<rpc::ListResponse>()),
         ("search_request", schema::<rpc::SearchRequest>()),

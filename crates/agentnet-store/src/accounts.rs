@@ -108,6 +108,50 @@ pub async fn id_of_username(db: impl PgExecutor<'_>, username: &str) -> Result<O
         .map_err(StoreError::query("agent_accounts.id_of_username"))
 }
 
+/// Who an account is to the network.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct Standing {
+    /// Routing identity.
+    pub account_id: String,
+    /// Unique name, normalised.
+    pub username: String,
+    /// `agent`, `operator` or `gateway`.
+    pub role: String,
+    /// `active`, `suspended`, ...
+    pub status: String,
+}
+
+/// The standing of an account.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn standing(db: impl PgExecutor<'_>, account_id: &str) -> Result<Option<Standing>, StoreError> {
+    sqlx::query_as("SELECT account_id, username, role, status FROM agent_accounts WHERE account_id = $1")
+        .bind(account_id)
+        .fetch_optional(db)
+        .await
+        .map_err(StoreError::query("agent_accounts.standing"))
+}
+
+/// The standing of the account that a key speaks for; of several (only open and signed mode allow that) the one it was
+/// bound to last.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn standing_of_key(
+    db: impl PgExecutor<'_>,
+    public_key: &str,
+) -> Result<Option<Standing>, StoreError> {
+    sqlx::query_as(
+        "SELECT account_id, username, role, status FROM agent_keys JOIN agent_accounts USING (account_id) \
+         WHERE public_key = $1 AND revoked_at IS NULL ORDER BY bound_at DESC, account_id LIMIT 1",
+    )
+    .bind(public_key)
+    .fetch_optional(db)
+    .await
+    .map_err(StoreError::query("agent_accounts.standing_of_key"))
+}
+
 /// What a registering agent asks for.
 #[derive(Debug, Clone, Copy)]
 pub struct Wish<'a> {

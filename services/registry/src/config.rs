@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use agentnet_proto::signature::Deployment;
 use agentnet_proto::{Security, SharedClock, SystemClock};
-use agentnet_service::config::{ConfigError, Env, security};
+use agentnet_service::config::{ConfigError, Env, deployment, security};
 use agentnet_store::StoreConfig;
 
 use crate::redelivery::RedeliveryConfig;
@@ -54,6 +55,8 @@ pub struct Config {
     pub chars_per_token: i64,
     /// `AGENTNET_SECURITY`, or `DEV_AUTH=true` for `signed`.
     pub security: Security,
+    /// `AGENTNET_DEPLOYMENT`: the network's name, which signatures cover. `agentnet`; required in secure mode.
+    pub deployment: Deployment,
     /// `DEV_AUTH_MAX_SKEW_SECONDS`: how far a signed timestamp may be off. 120 s.
     pub auth_max_skew: Duration,
     /// `DEV_AUTH_NONCE_TTL_SECONDS`: how long a used nonce is remembered, never less than twice the skew. 300 s.
@@ -90,6 +93,7 @@ impl Config {
             quarantine_retention: 30 * DAY,
             chars_per_token: 4,
             security: Security::Open,
+            deployment: Deployment::default(),
             auth_max_skew: Duration::from_secs(120),
             auth_nonce_ttl: Duration::from_secs(300),
             metrics_window: 1024,
@@ -119,6 +123,7 @@ impl Config {
             env.seconds("DEV_AUTH_MAX_SKEW_SECONDS", default.auth_max_skew, Duration::ZERO..=DAY)?;
         let nonce_ttl =
             env.seconds("DEV_AUTH_NONCE_TTL_SECONDS", default.auth_nonce_ttl, Duration::ZERO..=DAY)?;
+        let security = security(env)?;
         let config = Self {
             store,
             db_connect: env.seconds("AGENTNET_DB_CONNECT_SECONDS", default.db_connect, tenth..=DAY)?,
@@ -139,7 +144,8 @@ impl Config {
             .unwrap_or(4)
             .max(1),
             redelivery: RedeliveryConfig::from_env(env)?,
-            security: security(env)?,
+            security,
+            deployment: deployment(env, security)?,
             auth_max_skew,
             // A nonce forgotten while its timestamp still passes could be used twice.
             auth_nonce_ttl: nonce_ttl.max(auth_max_skew * 2),

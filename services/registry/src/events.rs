@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use agentnet_proto::rpc::AgentInfo;
-use agentnet_proto::{EventType, Subject, Timestamp};
+use agentnet_proto::{AccountEvent, EventType, Subject, Timestamp};
 use agentnet_service::rpc::decode_object;
 use agentnet_store::sessions::Ended;
 use serde::{Deserialize, Serialize};
@@ -51,16 +51,6 @@ pub enum OfflineReason {
     Expired,
 }
 
-/// Body of `agentnet.events.accounts` and `agentnet.events.keys`: the account changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AccountEvent {
-    /// The account.
-    pub account_id: String,
-    /// The usernames it has and had.
-    #[serde(default)]
-    pub usernames: Vec<String>,
-}
-
 /// Tells that a session was opened.
 pub(crate) async fn announce_online(app: &App, info: &AgentInfo, opened: &Opened) {
     let event = PresenceEvent {
@@ -96,6 +86,11 @@ pub(crate) async fn announce_offline(app: &App, ended: Vec<Ended>, reason: Offli
 /// Tells that an account changed, so that caches drop it.
 pub(crate) async fn announce_account(app: &App, event: &AccountEvent) {
     publish(app, EventType::Accounts, event).await;
+}
+
+/// Tells what happened to an account's key or standing: caches drop it, connections of it end.
+pub(crate) async fn announce_keys(app: &App, event: &AccountEvent) {
+    publish(app, EventType::Keys, event).await;
 }
 
 async fn publish<T: Serialize>(app: &App, kind: EventType, event: &T) {

@@ -7,6 +7,7 @@ mod support;
 use agentnet_proto::dev_auth::{AuthBlock, Claims, RegisterClaims, SecretKey};
 use agentnet_proto::ids::{IdGen as _, SystemIds};
 use agentnet_proto::{Clock as _, SystemClock};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use support::World;
 
@@ -72,7 +73,13 @@ async fn every_check_in_its_order_and_nothing_written_before() {
 
     // The first key binds; the same request is not taken twice, not even by another replica.
     let request = signed(&key, body.clone(), good());
+    let mut news = world.client.subscribe("agentnet.events.keys").await.unwrap();
+    world.client.flush().await.unwrap();
     let answer = world.register(request.clone()).await;
+    let event = tokio::time::timeout(support::PATIENCE, news.next()).await.unwrap().unwrap();
+    let event: Value = serde_json::from_slice(&event.payload).unwrap();
+    assert_eq!((&event["account_id"], &event["change"]), (&answer["account_id"], &json!("bound")));
+    assert_eq!((&event["usernames"], &event["public_key"]), (&json!(["sig"]), &json!(key.public_key())));
     let id = answer["account_id"].as_str().unwrap().to_owned();
     assert_eq!(world.call("resolve_key", json!({"account_id": id})).await["public_key"], key.public_key());
     let replica = world.registry(&[("AGENTNET_SECURITY", "signed"), ("REGISTRY_SERVER_ID", "second")]).await;
@@ -114,6 +121,17 @@ async fn every_check_in_its_order_and_nothing_written_before() {
     assert_eq!(world.error("resolve_account", json!({"username": "sneaky"})).await, "not_found");
     registry.stop().await;
     replica.stop().await;
+}
+
+#[tokio::test]
+async fn the_network_says_its_name_and_mode() {
+    let world = World::new().await;
+    let registry =
+        world.registry(&[("AGENTNET_SECURITY", "signed"), ("AGENTNET_DEPLOYMENT", "here.1")]).await;
+    let expected =
+        json!({"deployment": "here.1", "security": "signed", "schema_version": "1.2", "account": null});
+    assert_eq!(world.call("network", json!({})).await, expected);
+    registry.stop().await;
 }
 
 #[tokio::test]

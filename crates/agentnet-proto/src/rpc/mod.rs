@@ -13,6 +13,7 @@ mod deliveries;
 mod discovery;
 mod messages;
 mod metrics;
+mod network;
 mod presence;
 mod resolve;
 mod threads;
@@ -21,6 +22,7 @@ pub use deliveries::*;
 pub use discovery::*;
 pub use messages::*;
 pub use metrics::*;
+pub use network::*;
 pub use presence::*;
 pub use resolve::*;
 pub use threads::*;
@@ -62,6 +64,8 @@ methods! {
     Hello = "hello", NotAnObject;
     /// End of a session: published, not answered.
     Goodbye = "goodbye", NotAnObject;
+    /// The network's name and mode, and who the caller is in it.
+    Network = "network", NotAnObject;
     /// Sessions online.
     List = "list", NotAnObject;
     /// Accounts by name, capability, status.

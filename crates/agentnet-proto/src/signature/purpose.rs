@@ -28,6 +28,13 @@ impl Deployment {
     }
 }
 
+impl Default for Deployment {
+    /// The name of a network that was given none.
+    fn default() -> Self {
+        Self("agentnet".to_owned())
+    }
+}
+
 impl fmt::Display for Deployment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -2,6 +2,7 @@
 //!
 //! The environment is read through [`Env`] only, so tests replace it with pairs. Reading starts nothing.
 
+mod deployment;
 mod env;
 mod error;
 mod http;
@@ -10,6 +11,7 @@ mod nats;
 mod security;
 mod shutdown;
 
+pub use deployment::deployment;
 pub use env::Env;
 pub use error::ConfigError;
 pub use http::HttpConfig;

@@ -4,8 +4,10 @@ mod stream;
 
 use std::time::Duration;
 
-use agentnet_proto::{Security, SharedClock, SystemClock, envelope::DEFAULT_MAX_PAYLOAD_BYTES};
-use agentnet_service::config::{ConfigError, Env, security};
+use agentnet_proto::{
+    Security, SharedClock, SystemClock, envelope::DEFAULT_MAX_PAYLOAD_BYTES, signature::Deployment,
+};
+use agentnet_service::config::{ConfigError, Env, deployment, security};
 use secrecy::SecretString;
 
 use crate::progress::AlarmConfig;
@@ -29,6 +31,8 @@ pub struct Config {
     pub stream: StreamConfig,
     /// `AGENTNET_SECURITY` and `DEV_AUTH`.
     pub security: Security,
+    /// `AGENTNET_DEPLOYMENT`: the network's name, which signatures cover. `agentnet`; required in secure mode.
+    pub deployment: Deployment,
     /// When it says that it isn't well.
     pub alarm: AlarmConfig,
     /// Where time comes from; the machine's clock.
@@ -50,6 +54,7 @@ impl Config {
             start_deadline: Duration::from_secs(60),
             stream: StreamConfig::default(),
             security: Security::default(),
+            deployment: Deployment::default(),
             alarm: AlarmConfig::default(),
             clock: SystemClock::shared(),
             #[cfg(feature = "faulty")]
@@ -66,6 +71,7 @@ impl Config {
         let default = Self::new(env.required_secret("DATABASE_URL", expected)?);
         let wait = Duration::from_secs(1)..=Duration::from_secs(3600);
         warn_about_legacy(env);
+        let security = security(env)?;
         Ok(Self {
             batch_max: to_usize(env.integer("PERSISTER_BATCH_MAX", default.batch_max as u64, 1..=10_000)?),
             max_message_bytes: to_usize(env.integer(
@@ -76,7 +82,8 @@ impl Config {
             chars_per_token: chars_per_token(env, default.chars_per_token)?,
             start_deadline: env.seconds("PERSISTER_START_SECONDS", default.start_deadline, wait)?,
             stream: StreamConfig::from_env(env)?,
-            security: security(env)?,
+            security,
+            deployment: deployment(env, security)?,
             alarm: alarm(env, default.alarm)?,
             ..default
         })

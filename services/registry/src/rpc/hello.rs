@@ -78,8 +78,9 @@ async fn restore(app: &App, body: &[u8]) -> Result<(), RpcError> {
     };
     let code = agentnet_proto::ErrorCode::IdentityFailed;
     let work = identity::settle(app, &wish, &presented, None);
-    let plan = app.within("db.restore_session", REGISTER_DEADLINE, code, work).await?;
-    identity::announce(app, &plan).await;
+    let settled = app.within("db.restore_session", REGISTER_DEADLINE, code, work).await?;
+    identity::announce(app, &settled).await;
+    let plan = settled.plan;
     info.account_id = Some(plan.account_id);
     info.username = Some(plan.username);
     app.presence.hello(info, app.now(), &app.config.server_id);

@@ -1,13 +1,13 @@
 //! How an agent gets its account: plan, prove, write, all in one transaction, again if somebody was faster.
 
 use agentnet_proto::dev_auth::{AuthBlock, RegisterExpectation, check_register};
-use agentnet_proto::{ErrorCode, RpcError, Security};
+use agentnet_proto::{AccountChange, AccountEvent, ErrorCode, RpcError, Security};
 use agentnet_store::accounts::{self, Plan, Presented, Wish};
 use agentnet_store::sessions::{self, Session};
 use agentnet_store::{StoreError, keys};
 
 use crate::app::{App, Failed, chain};
-use crate::events::{AccountEvent, announce_account};
+use crate::events::{announce_account, announce_keys};
 
 /// Plans that may turn out stale before we give up. Each failure means that somebody else succeeded.
 const MAX_ATTEMPTS: usize = 32;
@@ -22,6 +22,14 @@ pub(super) struct Opening<'a> {
     pub(super) session: &'a mut Session,
 }
 
+/// What an agent got.
+pub(super) struct Settled {
+    /// Its account.
+    pub(super) plan: Plan,
+    /// The key that was bound to it just now.
+    pub(super) bound: Option<String>,
+}
+
 /// Finds or makes the account. With an opening the caller's proof is checked before anything is written (where the
 /// network wants proofs), and the session's row is written in the same transaction.
 pub(super) async fn settle(
@@ -29,7 +37,7 @@ pub(super) async fn settle(
     wish: &Wish<'_>,
     presented: &Presented<'_>,
     mut opening: Option<Opening<'_>>,
-) -> Result<Plan, Failed> {
+) -> Result<Settled, Failed> {
     let failed = StoreError::query("register.transaction");
     for attempt in 0..MAX_ATTEMPTS {
         let mut tx = app.store.pool().begin().await.map_err(&failed)?;
@@ -63,10 +71,12 @@ pub(super) async fn settle(
             tx.rollback().await.map_err(&failed)?;
             continue;
         }
+        let mut bound = None;
         if let (Some(proof), true) = (proof, plan.is_new()) {
             keys::bind(&mut tx, &plan.account_id, proof.public_key, app.now())
                 .await
                 .map_err(|error| unvalidated(app, &error))?;
+            bound = Some(proof.public_key.to_owned());
         }
         if let Some(opening) = &mut opening {
             opening.session.account_id = Some(plan.account_id.clone());
@@ -74,7 +84,7 @@ pub(super) async fn settle(
             sessions::open(&mut tx, opening.session).await?;
         }
         tx.commit().await.map_err(&failed)?;
-        return Ok(plan);
+        return Ok(Settled { plan, bound });
     }
     app.failures.log("register", "every plan was overtaken by other registrations");
     Err(RpcError::from(ErrorCode::IdentityFailed).into())
@@ -120,11 +130,17 @@ fn unvalidated(app: &App, error: &StoreError) -> Failed {
 }
 
 /// Makes this and other replicas forget what they remember of the account.
-pub(super) async fn announce(app: &App, plan: &Plan) {
+pub(super) async fn announce(app: &App, Settled { plan, bound }: &Settled) {
     let mut usernames = vec![plan.username.clone()];
     usernames.extend(plan.current_username.clone().filter(|name| *name != plan.username));
     let names: Vec<&str> = usernames.iter().map(String::as_str).collect();
     // Here at once, so that the agent's next request sees what it just wrote.
     app.caches.forget(&plan.account_id, &names).await;
-    announce_account(app, &AccountEvent { account_id: plan.account_id.clone(), usernames }).await;
+    let mut event =
+        AccountEvent { account_id: plan.account_id.clone(), usernames, ..AccountEvent::default() };
+    announce_account(app, &event).await;
+    if bound.is_some() {
+        (event.change, event.public_key) = (Some(AccountChange::Bound), bound.clone());
+        announce_keys(app, &event).await;
+    }
 }

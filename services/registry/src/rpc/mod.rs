@@ -9,6 +9,7 @@ mod list;
 mod message_rows;
 mod message_search;
 mod metrics;
+mod network;
 mod profile;
 mod redrive;
 mod register;
@@ -51,6 +52,7 @@ pub(crate) async fn start(app: &Arc<App>, nats: &Nats) -> Result<RpcServer, Star
         builder = builder.reply_guard(caller::may_answer);
     }
     builder = method::<wire::Register, _, _>(builder, app, register::register);
+    builder = method::<wire::Network, _, _>(builder, app, network::network);
     builder = method::<wire::Search, _, _>(builder, app, search::search);
     builder = method::<wire::ResolveAccount, _, _>(builder, app, resolve_account::resolve_account);
     builder = method::<wire::ResolveKey, _, _>(builder, app, resolve_key::resolve_key);

@@ -54,7 +54,8 @@ pub(super) async fn register(
         Presented { agent_id: &agent_id, name: &name, capabilities: &capabilities, metadata: &metadata };
     let opening = Opening { auth: auth.as_ref(), session: &mut session };
     let work = identity::settle(&app, &wish, &presented, Some(opening));
-    let plan = app.within("db.register", REGISTER_DEADLINE, ErrorCode::IdentityFailed, work).await?;
+    let settled = app.within("db.register", REGISTER_DEADLINE, ErrorCode::IdentityFailed, work).await?;
+    let plan = &settled.plan;
     let info = AgentInfo {
         agent_id,
         name,
@@ -68,11 +69,11 @@ pub(super) async fn register(
     };
     let opened = Opened { server_id: app.config.server_id.as_str().into(), at: now };
     app.presence.open(&info, &opened);
-    identity::announce(&app, &plan).await;
+    identity::announce(&app, &settled).await;
     events::announce_online(&app, &info, &opened).await;
     Ok(RegisterResponse {
-        account_id: plan.account_id,
-        username: plan.username,
+        account_id: plan.account_id.clone(),
+        username: plan.username.clone(),
         session_tag: session.session_tag,
         heartbeat_interval: app.config.heartbeat.as_secs_f64(),
         ttl_seconds: app.config.ttl.as_secs_f64(),

@@ -19,6 +19,8 @@ pub struct Told {
     pub nats_url: String,
     /// The database with its password.
     pub database_url: String,
+    /// The network's name, made with its data directory.
+    pub deployment: String,
 }
 
 impl Told {
@@ -28,6 +30,7 @@ impl Told {
         Env::new(move |name| match name {
             "NATS_URL" => Some(told.nats_url.clone()),
             "DATABASE_URL" => Some(told.database_url.clone()),
+            "AGENTNET_DEPLOYMENT" => Some(told.deployment.clone()),
             // Until agents have identities there is one mode.
             "AGENTNET_SECURITY" => Some("open".to_owned()),
             "DEV_AUTH" => Some("false".to_owned()),

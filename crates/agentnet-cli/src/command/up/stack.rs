@@ -8,7 +8,7 @@ use std::{
 use agentnet::proto::rpc::SearchRequest;
 use agentnet_local::{DataDir, NatsServer, PostgresServer, StopMode};
 use agentnet_service::shutdown::Shutdown;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
@@ -44,6 +44,8 @@ impl Stack {
     /// # Errors
     /// What couldn't be started.
     pub async fn start(dir: &DataDir, args: &Args, progress: &Progress) -> Result<Self, Failure> {
+        // Random like a secret, so that no two networks have one name; it is told to whoever asks.
+        let deployment = dir.secret("deployment")?.expose_secret().to_owned();
         // Both are waited for: one that is given up in the middle of its start would end after us.
         let (nats, postgres) = match tokio::join!(
             servers::nats(dir, args.nats_port, progress),
@@ -59,7 +61,7 @@ impl Stack {
                 return Err(failure);
             }
         };
-        let told = Told { nats_url: nats.url(), database_url: postgres.url(servers::DATABASE) };
+        let told = Told { nats_url: nats.url(), database_url: postgres.url(servers::DATABASE), deployment };
         let stack = Self { nats, postgres, shutdown: services::shutdown(), told, services: Mutex::default() };
         let step = progress.step("starting services");
         match stack.start_services().await {
