@@ -62,12 +62,9 @@ CREATE INDEX agent_capability_grants_account ON agent_capability_grants (account
 -- `members`: only members post and read, and `thread:<id>` reaches each of them. `open`: anybody may post.
 ALTER TABLE agent_threads
     ADD COLUMN access text NOT NULL DEFAULT 'open' CHECK (access IN ('open', 'members')),
-    -- Of an open thread: its first sender and whoever was addressed there by somebody already in the circle. They read
-    -- each other's messages there; everybody else reads what they sent or were sent.
-    ADD COLUMN circle text[] NOT NULL DEFAULT '{}',
-    -- Who addressed whom without being in the circle, as [[from, to], ...]: it counts once the first one is in, in
-    -- whatever order replicas meet the messages. Bounded.
-    ADD COLUMN circle_waiting jsonb NOT NULL DEFAULT '[]';
+    -- Who wrote to whom: `<from>><to>` for messages, `<from>~<to>` for replies. Bounded; see docs/SECURITY.md for what
+    -- reading it allows.
+    ADD COLUMN addressed text[] NOT NULL DEFAULT '{}';
 
 CREATE TABLE agent_thread_members (
     thread_id  text NOT NULL,

@@ -29,6 +29,8 @@ pub struct Account {
     pub visibility: String,
     /// `active`, `suspended`, ...
     pub status: String,
+    /// `agent`, `operator` or `gateway`.
+    pub role: String,
     /// When it was made.
     pub created_at: Timestamp,
     /// When an agent registered with it last.
@@ -45,6 +47,7 @@ pub(crate) struct AccountColumns {
     metadata: Json<Value>,
     visibility: String,
     status: String,
+    role: String,
     created_at: OffsetDateTime,
     updated_at: OffsetDateTime,
 }
@@ -60,6 +63,7 @@ impl From<AccountColumns> for Account {
             metadata: object(row.metadata.0),
             visibility: row.visibility,
             status: row.status,
+            role: row.role,
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         }

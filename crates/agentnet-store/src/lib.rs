@@ -4,6 +4,7 @@
 //! registry accounts, keys and sessions; the registry reads everything, delivers again and prunes what is old. The
 //! migrations are embedded and run by [`Store::migrate`].
 
+pub mod access;
 pub mod account_search;
 pub mod accounts;
 pub mod deliveries;

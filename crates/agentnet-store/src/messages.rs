@@ -1,10 +1,11 @@
 //! `agent_messages`, for reading: keyset pages, newest first. The persister writes the rows.
 
-use agentnet_proto::{Timestamp, cursor::MessageCursor};
-use sqlx::{FromRow, PgExecutor, Postgres, QueryBuilder};
+use agentnet_proto::{AccountId, Timestamp, cursor::MessageCursor};
+use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
 use time::OffsetDateTime;
 
 use crate::StoreError;
+use crate::access::{Reader, Sight, push_closed, push_sight, sight};
 
 /// The kinds that have no index of their own, see the migration.
 const COMMON_KINDS: [&str; 3] = ["direct", "request", "reply"];
@@ -87,8 +88,10 @@ impl From<MessageColumns> for Message {
 }
 
 /// Which messages; every field narrows.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct MessageFilter<'a> {
+    /// Who reads.
+    pub reader: &'a Reader,
     /// Words that all occur in the payload.
     pub words: Option<&'a str>,
     /// Only this thread.
@@ -105,6 +108,22 @@ pub struct MessageFilter<'a> {
     pub to: Option<Timestamp>,
 }
 
+impl<'a> MessageFilter<'a> {
+    /// Everything that this reader may read.
+    pub const fn of(reader: &'a Reader) -> Self {
+        Self {
+            reader,
+            words: None,
+            thread_id: None,
+            from_account_id: None,
+            to_account_id: None,
+            kind: None,
+            from: None,
+            to: None,
+        }
+    }
+}
+
 /// A part of the messages a filter selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessagePage {
@@ -114,39 +133,55 @@ pub struct MessagePage {
     pub more: bool,
 }
 
+const COLUMNS: &str = "message_id, thread_id, parent_message_id, from_account_id, from_session_tag, to_account_id, \
+     to_agent, kind, schema_version, idempotency_key, trace_id, sent_at, received_at, status, envelope";
+const NEWEST_FIRST: &str = " ORDER BY sent_at DESC, message_id DESC";
+
 /// One page: messages strictly older than `after`, at most `limit`, and no more than fit into `max_bytes` of
 /// envelopes (but at least one).
+///
+/// An account that reads everywhere (no thread given) finds its own mail and what is in threads it is a member of;
+/// what else it may read of an open thread it finds by naming that thread.
 ///
 /// # Errors
 /// [`StoreError::Query`], [`StoreError::Unavailable`].
 pub async fn page(
-    db: impl PgExecutor<'_>,
+    pool: &PgPool,
     filter: &MessageFilter<'_>,
     after: Option<&MessageCursor>,
     limit: i64,
     max_bytes: usize,
 ) -> Result<MessagePage, StoreError> {
+    let page = Page { filter, after, limit: limit + 1 };
     // The sizes are summed up before a single envelope is read, so that 200 large ones can't fill our memory.
     let mut sql: QueryBuilder<Postgres> = QueryBuilder::new(
         "SELECT * FROM (SELECT *, count(*) OVER () AS page_rows, \
          sum(octet_length(envelope)) OVER (ORDER BY sent_at DESC, message_id DESC ROWS UNBOUNDED PRECEDING) \
-         - octet_length(envelope) AS bytes_before FROM (SELECT message_id, thread_id, parent_message_id, \
-         from_account_id, from_session_tag, to_account_id, to_agent, kind, schema_version, idempotency_key, trace_id, \
-         sent_at, received_at, status, envelope FROM agent_messages WHERE true",
+         - octet_length(envelope) AS bytes_before FROM (",
     );
-    push_filter(&mut sql, filter);
-    if let Some(cursor) = after {
-        sql.push(" AND (sent_at, message_id) < (").push_bind(cursor.sent_at.to_offset());
-        sql.push(", ").push_bind(cursor.message_id.clone()).push(")");
+    match (filter.reader, filter.thread_id) {
+        (Reader::Everything, _) => page.push(&mut sql, |_| ()),
+        (reader, Some(thread_id)) => {
+            let sight = sight(pool, reader, thread_id).await?;
+            if sight == Sight::Nothing {
+                return Ok(MessagePage { messages: Vec::new(), more: false });
+            }
+            page.push(&mut sql, |sql| push_sight(sql, "agent_messages", &sight));
+        }
+        (Reader::Open(account), None) => {
+            page.push(&mut sql, |sql| push_closed(sql, "agent_messages.thread_id", account.as_ref()));
+        }
+        (Reader::Own(account), None) => page.push_own(&mut sql, account),
     }
-    sql.push(" ORDER BY sent_at DESC, message_id DESC LIMIT ").push_bind(limit + 1);
     sql.push(") p) q WHERE bytes_before < ").push_bind(i64::try_from(max_bytes).unwrap_or(i64::MAX));
-    sql.push(" ORDER BY sent_at DESC, message_id DESC");
-    // Without words the plan is the same for all values; with them it depends on how common they are.
+    sql.push(NEWEST_FIRST);
+    // Without words the plan is the same for all values; with them it depends on how common they are, and so it does
+    // on how much there is that a reader doesn't see.
+    let is_plain = filter.words.is_none() && filter.kind.is_none() && *filter.reader == Reader::Everything;
     let rows = sql
         .build_query_as::<MessageColumns>()
-        .persistent(filter.words.is_none() && filter.kind.is_none())
-        .fetch_all(db)
+        .persistent(is_plain)
+        .fetch_all(pool)
         .await
         .map_err(StoreError::query("agent_messages.page"))?;
     let fetched = i64::try_from(rows.len()).unwrap_or(i64::MAX);
@@ -154,6 +189,56 @@ pub async fn page(
     let mut messages: Vec<Message> = rows.into_iter().map(Message::from).collect();
     messages.truncate(usize::try_from(limit).unwrap_or(0));
     Ok(MessagePage { messages, more: found > limit || found > fetched })
+}
+
+struct Page<'a> {
+    filter: &'a MessageFilter<'a>,
+    after: Option<&'a MessageCursor>,
+    limit: i64,
+}
+
+impl Page<'_> {
+    /// One keyset page of what the filter selects, narrowed by `narrow`.
+    fn push(&self, sql: &mut QueryBuilder<Postgres>, narrow: impl FnOnce(&mut QueryBuilder<Postgres>)) {
+        sql.push("SELECT ").push(COLUMNS).push(" FROM agent_messages WHERE true");
+        push_filter(sql, self.filter);
+        narrow(sql);
+        if let Some(cursor) = self.after {
+            sql.push(" AND (sent_at, message_id) < (").push_bind(cursor.sent_at.to_offset());
+            sql.push(", ").push_bind(cursor.message_id.clone()).push(")");
+        }
+        sql.push(NEWEST_FIRST).push(" LIMIT ").push_bind(self.limit);
+    }
+
+    /// What an account sent, what it was sent, and what is in its threads with members: each a page of its own index,
+    /// then merged. A thread that was closed to it since is left out, its own mail there included.
+    fn push_own(&self, sql: &mut QueryBuilder<Postgres>, account: &AccountId) {
+        let me = account.as_str();
+        sql.push("SELECT * FROM ((");
+        self.push(sql, |sql| {
+            sql.push(" AND from_account_id = ").push_bind(me.to_owned());
+            push_closed(sql, "agent_messages.thread_id", Some(account));
+        });
+        sql.push(") UNION ALL (");
+        self.push(sql, |sql| {
+            sql.push(" AND to_account_id = ").push_bind(me.to_owned());
+            sql.push(" AND from_account_id IS DISTINCT FROM ").push_bind(me.to_owned());
+            push_closed(sql, "agent_messages.thread_id", Some(account));
+        });
+        sql.push(
+            ") UNION ALL (SELECT l.* FROM agent_thread_members j JOIN agent_threads c USING (thread_id) \
+             CROSS JOIN LATERAL (",
+        );
+        self.push(sql, |sql| {
+            sql.push(" AND agent_messages.thread_id = j.thread_id AND from_account_id IS DISTINCT FROM ");
+            sql.push_bind(me.to_owned())
+                .push(" AND to_account_id IS DISTINCT FROM ")
+                .push_bind(me.to_owned());
+        });
+        sql.push(") l WHERE j.state = 'joined' AND c.access = 'members' AND j.account_id = ");
+        sql.push_bind(me.to_owned()).push(")) u").push(NEWEST_FIRST);
+        sql.push(" LIMIT ").push_bind(self.limit);
+    }
 }
 
 fn push_filter(sql: &mut QueryBuilder<Postgres>, filter: &MessageFilter<'_>) {

@@ -6,6 +6,7 @@ use sqlx::{FromRow, PgExecutor, Postgres, QueryBuilder, types::Json};
 use time::OffsetDateTime;
 
 use crate::StoreError;
+use crate::access::Reader;
 use crate::account_search::like_pattern;
 use crate::accounts::strings;
 
@@ -34,6 +35,12 @@ pub struct Thread {
     pub pending_raw_messages: i64,
     /// When its latest message was sent.
     pub last_message_at: Option<Timestamp>,
+    /// Whether only members post and read.
+    pub has_members: bool,
+    /// Who wrote to whom, see [`crate::access`].
+    pub addressed: Vec<String>,
+    /// Whether the row was cut to what its reader may know.
+    pub is_partial: bool,
 }
 
 #[derive(FromRow)]
@@ -49,6 +56,8 @@ struct ThreadColumns {
     latest_checkpoint_end: i64,
     pending_raw_messages: i64,
     last_message_at: Option<OffsetDateTime>,
+    has_members: bool,
+    addressed: Vec<String>,
 }
 
 impl From<ThreadColumns> for Thread {
@@ -65,6 +74,9 @@ impl From<ThreadColumns> for Thread {
             latest_checkpoint_end: row.latest_checkpoint_end,
             pending_raw_messages: row.pending_raw_messages,
             last_message_at: row.last_message_at.map(Timestamp::from),
+            has_members: row.has_members,
+            addressed: row.addressed,
+            is_partial: false,
         }
     }
 }
@@ -77,7 +89,8 @@ impl Thread {
 }
 
 const COLUMNS: &str = "SELECT thread_id, created_by_account_id, participants, created_at, updated_at, message_count, \
-     byte_count, approx_tokens, latest_checkpoint_end, pending_raw_messages, last_message_at FROM agent_threads";
+     byte_count, approx_tokens, latest_checkpoint_end, pending_raw_messages, last_message_at, \
+     access = 'members' AS has_members, addressed FROM agent_threads";
 
 /// Which threads to list.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +99,8 @@ pub struct ThreadFilter<'a> {
     pub query: &'a str,
     /// Only threads this account takes part in.
     pub participant: Option<&'a str>,
+    /// Who reads.
+    pub reader: &'a Reader,
     /// Only threads after this one in the order of the list.
     pub after: Option<(Timestamp, &'a str)>,
     /// Most rows.
@@ -105,6 +120,7 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &ThreadFilter<'_>) -> Result<
     if let Some(account) = filter.participant {
         sql.push(" AND participants @> ").push_bind(Json([account.to_owned()]));
     }
+    push_reader(&mut sql, filter.reader);
     if let Some((at, id)) = filter.after {
         sql.push(" AND active_minute <= ").push_bind(at.to_offset());
         sql.push(" AND (coalesce(last_message_at, updated_at), thread_id) < (").push_bind(at.to_offset());
@@ -120,20 +136,49 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &ThreadFilter<'_>) -> Result<
         .persistent(false)
         .fetch_all(db)
         .await
-        .map(|rows| rows.into_iter().map(Thread::from).collect())
+        .map(|rows| rows.into_iter().map(|row| seen(row, filter.reader)).collect())
         .map_err(StoreError::query("agent_threads.list"))
 }
 
-/// One thread.
+/// Only threads the reader is in some way part of.
+fn push_reader(sql: &mut QueryBuilder<Postgres>, reader: &Reader) {
+    let account = match reader {
+        Reader::Everything => return,
+        Reader::Open(account) => account.as_ref(),
+        Reader::Own(account) => {
+            // Members are participants too.
+            sql.push(" AND participants @> ").push_bind(Json([account.to_string()]));
+            Some(account)
+        }
+    };
+    sql.push(
+        " AND (access = 'open' OR EXISTS (SELECT FROM agent_thread_members m \
+         WHERE m.thread_id = agent_threads.thread_id AND m.state = 'joined' AND m.account_id = ",
+    );
+    sql.push_bind(account.map(ToString::to_string)).push("))");
+}
+
+fn seen(row: ThreadColumns, reader: &Reader) -> Thread {
+    let mut thread = Thread::from(row);
+    thread.cut_for(reader);
+    thread
+}
+
+/// One thread, as far as the reader may see it; `None` for one that doesn't exist or is closed to it.
 ///
 /// # Errors
 /// [`StoreError::Query`], [`StoreError::Unavailable`].
-pub async fn by_id(db: impl PgExecutor<'_>, thread_id: &str) -> Result<Option<Thread>, StoreError> {
+pub async fn by_id(
+    db: impl PgExecutor<'_>,
+    thread_id: &str,
+    reader: &Reader,
+) -> Result<Option<Thread>, StoreError> {
     let mut sql: QueryBuilder<Postgres> = QueryBuilder::new(COLUMNS);
     sql.push(" WHERE thread_id = ").push_bind(thread_id);
+    push_reader(&mut sql, reader);
     sql.build_query_as::<ThreadColumns>()
         .fetch_optional(db)
         .await
-        .map(|row| row.map(Thread::from))
+        .map(|row| row.map(|row| seen(row, reader)))
         .map_err(StoreError::query("agent_threads.by_id"))
 }

@@ -164,10 +164,10 @@ async fn rows(pool: &PgPool, case: &str) -> Rows {
     .fetch_all(pool)
     .await
     .unwrap();
-    // Who came first made the thread; that may differ.
+    // Who came first made the thread; that may differ. `reading.rs` compares what `addressed` leads to.
     let threads: Vec<(String, String, Vec<String>)> = sqlx::query_as(
         "SELECT replace(thread_id, $1, ''),
-                (to_jsonb(t) - 'participants' - 'created_by_account_id' - 'thread_id')::text,
+                (to_jsonb(t) - 'participants' - 'addressed' - 'created_by_account_id' - 'thread_id')::text,
                 ARRAY(SELECT jsonb_array_elements_text(participants))
          FROM agent_threads t WHERE thread_id LIKE $1 || '-%'",
     )

@@ -30,6 +30,10 @@ pub struct Caches {
 pub struct KnownAccount {
     /// Its id.
     pub account_id: String,
+    /// `agent`, `operator` or `gateway`.
+    pub role: String,
+    /// `active` or `suspended`.
+    pub status: String,
     /// The members of the profile that come out of the account's row, as JSON without the braces.
     pub json: Box<str>,
 }
@@ -43,7 +47,8 @@ impl From<Account> for KnownAccount {
             "created_at": account.created_at, "updated_at": account.updated_at,
         });
         let text = members.to_string();
-        Self { account_id: account.account_id, json: text.get(1..text.len() - 1).unwrap_or_default().into() }
+        let json = text.get(1..text.len() - 1).unwrap_or_default().into();
+        Self { account_id: account.account_id, role: account.role, status: account.status, json }
     }
 }
 

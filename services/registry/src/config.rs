@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentnet_proto::signature::Deployment;
+use agentnet_proto::signature::{Deployment, PublicKey};
 use agentnet_proto::{Security, SharedClock, SystemClock};
 use agentnet_service::config::{ConfigError, Env, deployment, security};
 use agentnet_store::StoreConfig;
@@ -57,6 +57,8 @@ pub struct Config {
     pub security: Security,
     /// `AGENTNET_DEPLOYMENT`: the network's name, which signatures cover. `agentnet`; required in secure mode.
     pub deployment: Deployment,
+    /// `AGENTNET_OPERATOR_KEYS`: accounts bound to one of these keys (base64url) are operators.
+    pub operator_keys: Vec<String>,
     /// `DEV_AUTH_MAX_SKEW_SECONDS`: how far a signed timestamp may be off. 120 s.
     pub auth_max_skew: Duration,
     /// `DEV_AUTH_NONCE_TTL_SECONDS`: how long a used nonce is remembered, never less than twice the skew. 300 s.
@@ -94,6 +96,7 @@ impl Config {
             chars_per_token: 4,
             security: Security::Open,
             deployment: Deployment::default(),
+            operator_keys: Vec::new(),
             auth_max_skew: Duration::from_secs(120),
             auth_nonce_ttl: Duration::from_secs(300),
             metrics_window: 1024,
@@ -146,6 +149,7 @@ impl Config {
             redelivery: RedeliveryConfig::from_env(env)?,
             security,
             deployment: deployment(env, security)?,
+            operator_keys: operator_keys(env)?,
             auth_max_skew,
             // A nonce forgotten while its timestamp still passes could be used twice.
             auth_nonce_ttl: nonce_ttl.max(auth_max_skew * 2),
@@ -178,6 +182,18 @@ fn server_id(env: &Env, default: &str) -> Result<String, ConfigError> {
         variable: "REGISTRY_SERVER_ID".to_owned(),
         value,
         expected: "up to 64 characters without dots, spaces, * and >".to_owned(),
+    })
+}
+
+fn operator_keys(env: &Env) -> Result<Vec<String>, ConfigError> {
+    let text = env.string("AGENTNET_OPERATOR_KEYS", "");
+    let words = text.split([',', ' ']).filter(|word| !word.is_empty());
+    let key = |word: &str| PublicKey::from_nkey(word).ok().or_else(|| word.parse().ok());
+    let keys: Option<Vec<String>> = words.map(|word| Some(key(word)?.to_string())).collect();
+    keys.ok_or_else(|| ConfigError::Invalid {
+        variable: "AGENTNET_OPERATOR_KEYS".to_owned(),
+        value: text.clone(),
+        expected: "public keys with commas between them, as `agentnet identity show` prints them".to_owned(),
     })
 }
 

@@ -20,6 +20,7 @@
 //! Add the method and its types to `agentnet_proto::rpc`, a file with `async fn(Arc<App>, Call, Request) ->
 //! Result<Response, RpcError>` here in `rpc/`, and a line in `rpc/mod.rs`.
 
+mod access;
 mod app;
 pub mod cache;
 mod caller;

@@ -58,6 +58,13 @@ pub struct ThreadRow {
     pub status: String,
     /// The same as `pending_raw_messages`.
     pub pending_messages: i64,
+    /// `members` when only members post and read; absent when anybody may post. New here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<String>,
+    /// True when the reader isn't part of all of the thread: others are left out of `participants`, and the figures
+    /// are zero. New here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
 }
 
 /// Answer to thread_list.

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 
 use super::CAPABILITY_PREFIX;
 use crate::StoreError;
+use crate::access::{Reader, push_closed};
 
 /// A message and one of its recipients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,8 +101,10 @@ impl From<Columns> for Delivery {
 }
 
 /// Which deliveries; every field narrows.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct DeliveryFilter<'a> {
+    /// Who reads.
+    pub reader: &'a Reader,
     /// Of this message.
     pub message_id: Option<&'a str>,
     /// In this thread.
@@ -114,7 +117,8 @@ pub struct DeliveryFilter<'a> {
     pub state: Option<&'a str>,
 }
 
-/// At most `limit` deliveries strictly behind `after`.
+/// At most `limit` deliveries strictly behind `after`. An account sees what it sent, was sent or handled; unless the
+/// filter names a message, a thread or the account itself, that is what it sent.
 ///
 /// # Errors
 /// [`StoreError::Query`], [`StoreError::Unavailable`].
@@ -127,6 +131,7 @@ pub async fn page(
     let mut sql: QueryBuilder<Postgres> = QueryBuilder::new("SELECT ");
     sql.push(COLUMNS);
     sql.push(" FROM agent_messages m JOIN agent_deliveries d ON d.message_id = m.message_id WHERE true");
+    push_reader(&mut sql, filter);
     let equals = [
         ("d.message_id", filter.message_id),
         ("m.thread_id", filter.thread_id),
@@ -171,4 +176,23 @@ pub async fn page(
         .await
         .map(|rows| rows.into_iter().map(Delivery::from).collect())
         .map_err(StoreError::query("agent_deliveries.page"))
+}
+
+fn push_reader(sql: &mut QueryBuilder<Postgres>, filter: &DeliveryFilter<'_>) {
+    let account = match filter.reader {
+        Reader::Everything => return,
+        Reader::Open(account) => account.as_ref(),
+        Reader::Own(account) => {
+            let me = account.as_str();
+            sql.push(" AND (m.from_account_id = ").push_bind(me.to_owned());
+            let named = filter.message_id.or(filter.thread_id).is_some();
+            if named || filter.recipient.is_some() || filter.sender_account_id.is_some() {
+                sql.push(" OR d.recipient = ").push_bind(me.to_owned());
+                sql.push(" OR d.handler_account_id = ").push_bind(me.to_owned());
+            }
+            sql.push(")");
+            Some(account)
+        }
+    };
+    push_closed(sql, "m.thread_id", account);
 }

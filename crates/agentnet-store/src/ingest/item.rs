@@ -100,6 +100,14 @@ impl MessageRow {
     pub fn is_system(&self) -> bool {
         self.kind == agentnet_proto::envelope::kind::SYSTEM
     }
+
+    /// Whether it answers somebody, which says nothing about whom its sender wanted in the thread.
+    pub fn is_answer(&self) -> bool {
+        matches!(
+            self.kind.as_str(),
+            agentnet_proto::envelope::kind::REPLY | agentnet_proto::envelope::kind::ERROR
+        )
+    }
 }
 
 // Bodies are other people's mail and don't belong into logs.

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use agentnet_proto::{Timestamp, envelope::CLOCK_TOLERANCE};
 
 use super::item::MessageRow;
+use crate::access::{MAX_ADDRESSED_BY_ONE, addressed};
 
 /// What one thread gains.
 #[derive(Debug)]
 pub(super) struct ThreadDelta<'a> {
     pub(super) created_by: Option<&'a str>,
     pub(super) participants: Vec<&'a str>,
+    /// As in `agent_threads.addressed`.
+    pub(super) addressed: Vec<String>,
     pub(super) received_at: (Timestamp, Timestamp),
     pub(super) messages: i64,
     pub(super) bytes: i64,
@@ -32,6 +35,7 @@ pub(super) fn deltas<'a>(
         let thread = threads.entry(&message.thread_id).or_insert_with(|| ThreadDelta {
             created_by: message.from_account_id.as_deref(),
             participants: Vec::new(),
+            addressed: Vec::new(),
             received_at: (message.received_at, message.received_at),
             messages: 0,
             bytes: 0,
@@ -46,6 +50,13 @@ pub(super) fn deltas<'a>(
             if !thread.participants.contains(&account.as_str()) {
                 thread.participants.push(account);
             }
+        }
+        if let (Some(from), Some(to)) = (&message.from_account_id, &message.to_account_id)
+            && let Some(entry) = addressed(from, to, message.is_answer())
+            && thread.addressed.len() < MAX_ADDRESSED_BY_ONE
+            && !thread.addressed.contains(&entry)
+        {
+            thread.addressed.push(entry);
         }
         thread.received_at.0 = thread.received_at.0.min(message.received_at);
         thread.received_at.1 = thread.received_at.1.max(message.received_at);

@@ -5,18 +5,21 @@ use std::collections::BTreeMap;
 use sqlx::PgConnection;
 
 use super::threads::ThreadDelta;
-use crate::StoreError;
+use crate::{
+    StoreError,
+    access::{MAX_ADDRESSED, MAX_ADDRESSED_BY_ONE},
+};
 
 const UPSERT: &str = r#"
 INSERT INTO agent_threads AS t (
     thread_id, created_by_account_id, participants, created_at, updated_at, message_count, byte_count, approx_tokens,
-    latest_checkpoint_end, pending_raw_messages, last_message_is_checkpoint, last_message_at)
+    latest_checkpoint_end, pending_raw_messages, last_message_is_checkpoint, last_message_at, addressed)
 SELECT thread_id, created_by, participants::jsonb, created_at, updated_at, messages, bytes, tokens, checkpoint_end,
-       pending, last_is_checkpoint, last_message_at
+       pending, last_is_checkpoint, last_message_at, string_to_array(addressed, ' ')
 FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::bigint[], $7::bigint[],
-            $8::bigint[], $9::bigint[], $10::bigint[], $11::boolean[], $12::timestamptz[])
+            $8::bigint[], $9::bigint[], $10::bigint[], $11::boolean[], $12::timestamptz[], $13::text[])
      AS d (thread_id, created_by, participants, created_at, updated_at, messages, bytes, tokens, checkpoint_end,
-           pending, last_is_checkpoint, last_message_at)
+           pending, last_is_checkpoint, last_message_at, addressed)
 ON CONFLICT (thread_id) DO UPDATE SET
     created_by_account_id = coalesce(t.created_by_account_id, excluded.created_by_account_id),
     participants = CASE
@@ -37,7 +40,15 @@ ON CONFLICT (thread_id) DO UPDATE SET
         WHEN t.last_message_at > excluded.last_message_at THEN t.last_message_is_checkpoint
         ELSE excluded.last_message_is_checkpoint
         END,
-    last_message_at = greatest(t.last_message_at, excluded.last_message_at)
+    last_message_at = greatest(t.last_message_at, excluded.last_message_at),
+    addressed = CASE
+        WHEN t.addressed @> excluded.addressed OR cardinality(t.addressed) >= $14 THEN t.addressed
+        ELSE t.addressed || ARRAY(
+            SELECT e FROM unnest(excluded.addressed) AS e
+            WHERE NOT t.addressed @> ARRAY[e] AND $15 > (
+                SELECT count(*) FROM unnest(t.addressed) AS k
+                WHERE substring(k FROM '^[^>~]*') = substring(e FROM '^[^>~]*')))
+        END
 RETURNING CASE WHEN latest_checkpoint_end > 0 THEN thread_id END"#;
 
 /// Pending messages are counted anew where a checkpoint came, and where a checkpoint was met before messages that are
@@ -74,6 +85,9 @@ pub(super) async fn add(
         .bind(numbers(|t| t.pending))
         .bind(threads.values().map(|t| t.last_is_checkpoint).collect::<Vec<bool>>())
         .bind(threads.values().map(|t| t.last_message_at.to_offset()).collect::<Vec<_>>())
+        .bind(threads.values().map(|t| t.addressed.join(" ")).collect::<Vec<String>>())
+        .bind(i32::try_from(MAX_ADDRESSED).unwrap_or(i32::MAX))
+        .bind(i64::try_from(MAX_ADDRESSED_BY_ONE).unwrap_or(i64::MAX))
         .fetch_all(&mut *conn)
         .await
         .map_err(StoreError::query("agent_threads.upsert"))?;

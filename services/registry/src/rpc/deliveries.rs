@@ -8,6 +8,7 @@ use agentnet_proto::{ErrorCode, RpcError, Timestamp};
 use agentnet_store::deliveries::{self, Delivery, DeliveryFilter};
 
 use super::fit::fit;
+use crate::access;
 use crate::app::{App, QUERY_DEADLINE};
 use crate::caller::Call;
 use crate::validate;
@@ -16,7 +17,7 @@ const STATES: [&str; 6] = ["pending", "accepted", "processed", "rejected", "expi
 
 pub(super) async fn deliveries(
     app: Arc<App>,
-    _: Call,
+    call: Call,
     request: DeliveriesRequest,
 ) -> Result<DeliveriesResponse, RpcError> {
     validate::queries(&[
@@ -32,14 +33,17 @@ pub(super) async fn deliveries(
     }
     let limit = clamp_limit(request.limit, 50, 200);
     let after = request.cursor.as_deref().and_then(DeliveryCursor::decode);
-    let filter = DeliveryFilter {
-        message_id: request.message_id.as_deref(),
-        thread_id: request.thread_id.as_deref(),
-        recipient: request.recipient.as_deref(),
-        sender_account_id: request.sender_account_id.as_deref(),
-        state: state.as_deref(),
+    let work = async {
+        let filter = DeliveryFilter {
+            reader: &access::reader(&app, &call.caller).await?,
+            message_id: request.message_id.as_deref(),
+            thread_id: request.thread_id.as_deref(),
+            recipient: request.recipient.as_deref(),
+            sender_account_id: request.sender_account_id.as_deref(),
+            state: state.as_deref(),
+        };
+        Ok(deliveries::page(app.store.pool(), &filter, after.as_ref(), limit + 1).await?)
     };
-    let work = async { Ok(deliveries::page(app.store.pool(), &filter, after.as_ref(), limit + 1).await?) };
     let mut found = app.within("db.deliveries", QUERY_DEADLINE, ErrorCode::DeliveriesFailed, work).await?;
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = found.len() > wanted;

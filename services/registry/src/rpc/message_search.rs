@@ -8,13 +8,14 @@ use agentnet_proto::{ErrorCode, RpcError, Timestamp};
 use agentnet_store::messages::{self, MessageFilter};
 
 use super::message_rows::rows;
+use crate::access;
 use crate::app::{App, QUERY_DEADLINE};
 use crate::caller::Call;
 use crate::validate;
 
 pub(super) async fn message_search(
     app: Arc<App>,
-    _: Call,
+    call: Call,
     request: MessageSearchRequest,
 ) -> Result<MessageSearchResponse, RpcError> {
     validate::queries(&[
@@ -28,17 +29,20 @@ pub(super) async fn message_search(
     let to = instant(request.to_ts.as_deref(), ErrorCode::ToTsInvalid)?;
     let limit = clamp_limit(request.limit, 50, 200);
     let after = request.cursor.as_deref().and_then(MessageCursor::decode);
-    let filter = MessageFilter {
-        words: request.q.as_deref(),
-        thread_id: request.thread_id.as_deref(),
-        from_account_id: request.from_account_id.as_deref(),
-        to_account_id: request.to_account_id.as_deref(),
-        kind: request.kind.as_deref(),
-        from,
-        to,
-    };
     let budget = app.row_budget();
-    let work = async { Ok(messages::page(app.store.pool(), &filter, after.as_ref(), limit, budget).await?) };
+    let work = async {
+        let filter = MessageFilter {
+            reader: &access::reader(&app, &call.caller).await?,
+            words: request.q.as_deref(),
+            thread_id: request.thread_id.as_deref(),
+            from_account_id: request.from_account_id.as_deref(),
+            to_account_id: request.to_account_id.as_deref(),
+            kind: request.kind.as_deref(),
+            from,
+            to,
+        };
+        Ok(messages::page(app.store.pool(), &filter, after.as_ref(), limit, budget).await?)
+    };
     let page = app.within("db.message_search", QUERY_DEADLINE, ErrorCode::MessageSearchFailed, work).await?;
     let rows = rows(page, budget);
     Ok(MessageSearchResponse {

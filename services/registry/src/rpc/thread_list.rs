@@ -10,6 +10,7 @@ use agentnet_store::threads::{self, Thread, ThreadFilter};
 
 use super::fit::fit;
 use super::thread_status::row;
+use crate::access;
 use crate::app::{App, Failed, QUERY_DEADLINE};
 use crate::cache::Miss;
 use crate::caller::Call;
@@ -17,7 +18,7 @@ use crate::validate;
 
 pub(super) async fn thread_list(
     app: Arc<App>,
-    _: Call,
+    call: Call,
     request: ThreadListRequest,
 ) -> Result<ThreadListResponse, RpcError> {
     validate::query("query", &request.query)?;
@@ -26,7 +27,7 @@ pub(super) async fn thread_list(
         ("participant_username", &request.participant_username),
     ])?;
     let limit = clamp_limit(request.limit, 20, 100);
-    let work = find(&app, &request, limit);
+    let work = find(&app, &call, &request, limit);
     let found = app.within("db.thread_list", QUERY_DEADLINE, ErrorCode::ThreadListFailed, work).await?;
     let Some((participant, mut threads)) = found else {
         return Ok(nobodys(&app, request, limit));
@@ -55,6 +56,7 @@ pub(super) async fn thread_list(
 /// `None` when the username is nobody's.
 async fn find(
     app: &App,
+    call: &Call,
     request: &ThreadListRequest,
     limit: i64,
 ) -> Result<Option<(Option<String>, Vec<Thread>)>, Failed> {
@@ -71,6 +73,7 @@ async fn find(
     let filter = ThreadFilter {
         query: &request.query,
         participant: participant.as_deref(),
+        reader: &access::reader(app, &call.caller).await?,
         after: after.as_ref().map(|cursor| (cursor.sent_at, cursor.message_id.as_str())),
         limit: limit + 1,
     };

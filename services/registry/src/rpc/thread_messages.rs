@@ -8,22 +8,26 @@ use agentnet_proto::{ErrorCode, RpcError};
 use agentnet_store::messages::{self, MessageFilter};
 
 use super::message_rows::rows;
+use crate::access;
 use crate::app::{App, QUERY_DEADLINE};
 use crate::caller::Call;
 use crate::validate;
 
 pub(super) async fn thread_messages(
     app: Arc<App>,
-    _: Call,
+    call: Call,
     request: ThreadMessagesRequest,
 ) -> Result<ThreadMessagesResponse, RpcError> {
     super::required(&request.thread_id, ErrorCode::ThreadIdRequired)?;
     validate::query("thread_id", &request.thread_id)?;
     let limit = clamp_limit(request.limit, 50, 200);
     let after = request.cursor.as_deref().and_then(MessageCursor::decode);
-    let filter = MessageFilter { thread_id: Some(&request.thread_id), ..MessageFilter::default() };
     let budget = app.row_budget();
-    let work = async { Ok(messages::page(app.store.pool(), &filter, after.as_ref(), limit, budget).await?) };
+    let work = async {
+        let reader = access::reader(&app, &call.caller).await?;
+        let filter = MessageFilter { thread_id: Some(&request.thread_id), ..MessageFilter::of(&reader) };
+        Ok(messages::page(app.store.pool(), &filter, after.as_ref(), limit, budget).await?)
+    };
     let page =
         app.within("db.thread_messages", QUERY_DEADLINE, ErrorCode::ThreadMessagesFailed, work).await?;
     let rows = rows(page, budget);

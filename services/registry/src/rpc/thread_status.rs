@@ -6,18 +6,22 @@ use agentnet_proto::rpc::{THREAD_MANAGEMENT_OWNER, ThreadRow, ThreadStatusReques
 use agentnet_proto::{ErrorCode, RpcError, Timestamp};
 use agentnet_store::threads::{self, Thread};
 
+use crate::access;
 use crate::app::{App, Failed, QUERY_DEADLINE};
 use crate::caller::Call;
 use crate::validate;
 
 pub(super) async fn thread_status(
     app: Arc<App>,
-    _: Call,
+    call: Call,
     request: ThreadStatusRequest,
 ) -> Result<ThreadStatusResponse, RpcError> {
     super::required(&request.thread_id, ErrorCode::ThreadIdRequired)?;
     validate::query("thread_id", &request.thread_id)?;
-    let work = async { threads::by_id(app.store.pool(), &request.thread_id).await?.ok_or(Failed::NotFound) };
+    let work = async {
+        let reader = access::reader(&app, &call.caller).await?;
+        threads::by_id(app.store.pool(), &request.thread_id, &reader).await?.ok_or(Failed::NotFound)
+    };
     let thread = app.within("db.thread_status", QUERY_DEADLINE, ErrorCode::ThreadStatusFailed, work).await?;
     Ok(ThreadStatusResponse {
         thread: row(&thread),
@@ -41,6 +45,8 @@ pub(super) fn row(thread: &Thread) -> ThreadRow {
         pending_raw_messages: thread.pending_raw_messages,
         last_message_at: thread.last_message_at.as_ref().map(Timestamp::to_string),
         status: "ok".to_owned(),
+        access: thread.has_members.then(|| "members".to_owned()),
+        partial: thread.is_partial,
         pending_messages: thread.pending_raw_messages,
     }
 }

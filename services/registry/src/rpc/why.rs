@@ -8,17 +8,20 @@ use agentnet_store::deliveries::{self, DeliveryEvent};
 
 use super::deliveries::row;
 use super::fit::fit;
+use crate::access;
 use crate::app::{App, Failed, QUERY_DEADLINE};
 use crate::caller::Call;
 use crate::validate;
 
-pub(super) async fn why(app: Arc<App>, _: Call, request: WhyRequest) -> Result<WhyResponse, RpcError> {
+pub(super) async fn why(app: Arc<App>, call: Call, request: WhyRequest) -> Result<WhyResponse, RpcError> {
     if request.message_id.is_empty() {
         return Err(RpcError::with_detail(ErrorCode::InvalidField, "message_id is required"));
     }
     validate::query("message_id", &request.message_id)?;
-    let work =
-        async { deliveries::why(app.store.pool(), &request.message_id).await?.ok_or(Failed::NotFound) };
+    let work = async {
+        let reader = access::reader(&app, &call.caller).await?;
+        deliveries::why(app.store.pool(), &reader, &request.message_id).await?.ok_or(Failed::NotFound)
+    };
     let path = app.within("db.why", QUERY_DEADLINE, ErrorCode::DeliveriesFailed, work).await?;
     let mut rows: Vec<_> = path.deliveries.into_iter().map(row).collect();
     let mut events: Vec<_> = path.events.into_iter().map(event).collect();
