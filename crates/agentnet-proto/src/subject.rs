@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{error::ErrorCode, rpc::RpcMethod};
+use crate::{error::ErrorCode, rpc::RpcMethod, signature::PublicKey};
 
 /// The JetStream stream that holds what isn't in Postgres yet.
 pub const STREAM: &str = "AGENTNET";
@@ -20,6 +20,24 @@ pub const REGISTRY_QUEUE: &str = "registry";
 pub const PERSISTER_QUEUE: &str = "persister";
 /// What the persister taps so that replies between original SDKs are stored too (open and signed mode).
 pub const LEGACY_REPLY_INBOXES: &str = "_INBOX.>";
+/// Prefix of the registry's own reply subjects. Not below `_INBOX.`, where the persister looks for replies between agents.
+pub const REGISTRY_INBOX: &str = "_INBOX_registry";
+/// Prefix of the persister's own reply subjects: its tap must not hear what the stream delivers to itself.
+pub const PERSISTER_INBOX: &str = "_PERSISTER";
+/// Prefix of the reply subjects of the connection that ends others.
+pub const SYSTEM_INBOX: &str = "_INBOX_system";
+/// Where nats-server asks who connects (secure mode).
+pub const AUTH_CALLOUT: &str = "$SYS.REQ.USER.AUTH";
+
+/// The prefix of the reply subjects of `owner` in secure mode: an account id, or the nkey of a key.
+pub fn inbox_prefix(owner: &str) -> String {
+    format!("_INBOX.{owner}")
+}
+
+/// Where nats-server `server_id`, or `*` for each, is told to end a connection.
+pub fn kick(server_id: &str) -> String {
+    format!("$SYS.REQ.SERVER.{server_id}.KICK")
+}
 
 /// Longest token taken from outside, in bytes.
 pub const MAX_TOKEN_LEN: usize = 128;
@@ -175,6 +193,11 @@ impl Subject {
     /// Where the registry hears a method from every caller in secure mode.
     pub fn registry_of_any_caller(method: RpcMethod) -> String {
         format!("registry.{method}.*")
+    }
+
+    /// Where a key that is not yet an account's asks in secure mode; `nkey` is its NATS form.
+    pub fn registry_of_key(method: RpcMethod, key: &PublicKey) -> String {
+        format!("registry.{method}.{}", key.to_nkey())
     }
 
     /// Everything published to one of an account's stream subjects.

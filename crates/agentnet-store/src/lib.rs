@@ -7,6 +7,7 @@
 pub mod access;
 pub mod account_search;
 pub mod accounts;
+pub mod connections;
 pub mod deliveries;
 pub mod ingest;
 pub mod keys;

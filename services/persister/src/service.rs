@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use agentnet_proto::{
     IdGen as _, SharedClock, SystemIds,
-    subject::{LEGACY_REPLY_INBOXES, PERSISTER_QUEUE},
+    subject::{LEGACY_REPLY_INBOXES, PERSISTER_INBOX, PERSISTER_QUEUE},
 };
 use agentnet_service::{
     config::{ConfigError, Env},
@@ -58,8 +58,7 @@ pub struct Persister {
 
 impl Service for Persister {
     const NAME: &'static str = "agentnet-persister";
-    /// The tap on `_INBOX.>` must not hear what the stream delivers to ourselves.
-    const INBOX_PREFIX: Option<&'static str> = Some("_PERSISTER");
+    const INBOX_PREFIX: Option<&'static str> = Some(PERSISTER_INBOX);
     type Config = Config;
     type Handle = Handle;
     type Error = PersisterError;

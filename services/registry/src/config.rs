@@ -7,6 +7,7 @@ use agentnet_proto::{Security, SharedClock, SystemClock};
 use agentnet_service::config::{ConfigError, Env, deployment, security};
 use agentnet_store::StoreConfig;
 
+use crate::callout::{self, CalloutConfig};
 use crate::redelivery::RedeliveryConfig;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -59,6 +60,8 @@ pub struct Config {
     pub deployment: Deployment,
     /// `AGENTNET_OPERATOR_KEYS`: accounts bound to one of these keys (base64url) are operators.
     pub operator_keys: Vec<String>,
+    /// Who may connect, in secure mode.
+    pub callout: Option<CalloutConfig>,
     /// `DEV_AUTH_MAX_SKEW_SECONDS`: how far a signed timestamp may be off. 120 s.
     pub auth_max_skew: Duration,
     /// `DEV_AUTH_NONCE_TTL_SECONDS`: how long a used nonce is remembered, never less than twice the skew. 300 s.
@@ -97,6 +100,7 @@ impl Config {
             security: Security::Open,
             deployment: Deployment::default(),
             operator_keys: Vec::new(),
+            callout: None,
             auth_max_skew: Duration::from_secs(120),
             auth_nonce_ttl: Duration::from_secs(300),
             metrics_window: 1024,
@@ -150,6 +154,10 @@ impl Config {
             security,
             deployment: deployment(env, security)?,
             operator_keys: operator_keys(env)?,
+            callout: match security {
+                Security::Secure => Some(CalloutConfig::from_env(env)?),
+                Security::Open | Security::Signed => None,
+            },
             auth_max_skew,
             // A nonce forgotten while its timestamp still passes could be used twice.
             auth_nonce_ttl: nonce_ttl.max(auth_max_skew * 2),
@@ -165,6 +173,13 @@ impl Config {
             env.deprecated(name, why);
         }
         Ok(config)
+    }
+}
+
+impl Config {
+    /// How long a connection is let in for at most.
+    pub(crate) fn connection_lifetime(&self) -> Duration {
+        self.callout.as_ref().map_or(callout::DEFAULT_LIFETIME, |callout| callout.lifetime)
     }
 }
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentnet_store::{StoreError, retention, sessions};
+use agentnet_store::{StoreError, connections, retention, sessions};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, chain};
@@ -72,6 +72,7 @@ async fn prune(app: &App) -> u64 {
     let db = app.store.pool();
     let config = &app.config;
     let mut pruned = steps(app, "retention.nonces", || retention::nonces(db)).await;
+    pruned += steps(app, "retention.connections", || connections::forget_expired(db)).await;
     let sessions = || retention::offline_sessions(db, config.session_retention);
     pruned += steps(app, "retention.sessions", sessions).await;
     let quarantine = || retention::quarantine(db, config.quarantine_retention);

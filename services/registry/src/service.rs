@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentnet_proto::ids::SystemIds;
+use agentnet_proto::subject::REGISTRY_INBOX;
 use agentnet_service::config::{ConfigError, Env};
 use agentnet_service::nats::{ConnectionState, Nats};
 use agentnet_service::rpc::{RpcServer, StartError};
@@ -16,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::{App, FailureLog, chain};
 use crate::cache::Caches;
+use crate::callout::{self, CalloutError};
 use crate::config::Config;
 use crate::gc::{self, Round};
 use crate::presence::{Presence, Rules};
@@ -36,6 +38,9 @@ pub enum RegistryError {
     /// NATS refused the subscriptions.
     #[error("subscribing failed")]
     Start(#[source] StartError),
+    /// Nobody could connect.
+    #[error("the auth callout can't be served")]
+    Callout(#[source] CalloutError),
 }
 
 /// The running registry.
@@ -83,8 +88,7 @@ impl Handle {
 
 impl Service for Registry {
     const NAME: &'static str = "agentnet-registry";
-    // Not below `_INBOX.`, where the persister looks for replies between agents.
-    const INBOX_PREFIX: Option<&'static str> = Some("_INBOX_registry");
+    const INBOX_PREFIX: Option<&'static str> = Some(REGISTRY_INBOX);
     type Config = Config;
     type Handle = Handle;
     type Error = RegistryError;
@@ -126,6 +130,19 @@ impl Service for Registry {
         });
         let server = rpc::start(&app, &deps.nats).await.map_err(RegistryError::Start)?;
         let (background, stop) = (TaskTracker::new(), CancellationToken::new());
+        // After the methods: who is let in finds them.
+        if let Some(config) = &app.config.callout {
+            callout::start(&app, config, &background, stop.clone()).await.map_err(RegistryError::Callout)?;
+            match config.system_seed.clone() {
+                Some(seed) => callout::start_kicks(&app, deps.nats.config(), seed, &background, stop.clone())
+                    .await
+                    .map_err(RegistryError::Callout)?,
+                None => tracing::warn!(
+                    "AGENTNET_SYSTEM_NKEY_SEED is not set: connections of revoked keys and suspended accounts last until \
+                     their permission expires"
+                ),
+            }
+        }
         background.spawn(flush::run(app.clone(), stop.clone()));
         background.spawn(gc::run(app.clone(), stop.clone()));
         background.spawn(watch_connection(app.clone(), deps.nats.clone(), stop.clone()));

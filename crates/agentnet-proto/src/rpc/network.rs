@@ -11,12 +11,15 @@ use crate::security::Security;
 pub struct NetworkRequest {}
 
 /// Answer to network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NetworkResponse {
     /// The network's name, which every signature covers.
     pub deployment: String,
     /// Its security mode.
     pub security: Security,
+    /// In secure mode: the shortest time, in seconds, that a connection is let in for. Clients make the next one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_seconds: Option<f64>,
     /// Schema version of the registry.
     pub schema_version: String,
     /// Whom the caller speaks for, as far as the network can tell: in secure mode the account of the connection's

@@ -130,6 +130,24 @@ impl Env {
         self.get(name).map(SecretString::from)
     }
 
+    /// A secret, from the variable or else from the file that the second one names, as container secrets come. What
+    /// stands around it in the file is cut off.
+    ///
+    /// # Errors
+    /// A file that can't be read.
+    pub fn secret_or_file(&self, name: &str, file: &str) -> Result<Option<SecretString>, ConfigError> {
+        if let Some(secret) = self.secret(name) {
+            return Ok(Some(secret));
+        }
+        let Some(path) = self.get(file) else { return Ok(None) };
+        let read = std::fs::read_to_string(&path).map(|text| text.trim().to_owned());
+        match read.map_err(|error| error.to_string()) {
+            Ok(text) if !text.is_empty() => Ok(Some(text.into())),
+            Ok(_) => Err(invalid(file, &path, "a file with the secret in it; this one is empty")),
+            Err(error) => Err(invalid(file, &path, format!("a file that can be read ({error})"))),
+        }
+    }
+
     /// A secret that must be set, such as a database URL with its password.
     pub fn required_secret(&self, name: &str, expected: &str) -> Result<SecretString, ConfigError> {
         self.secret(name).ok_or_else(|| missing(name, expected))
@@ -216,6 +234,26 @@ mod tests {
         assert!(!format!("{:?}", env("hunter2")).contains("hunter2"));
         let error = Env::from_pairs([("Y", "1")]).required_secret("X", "a password").unwrap_err();
         assert_eq!(error.to_string(), "X is not set; expected a password");
+    }
+
+    #[test]
+    fn secrets_come_from_files_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("secret");
+        std::fs::write(&file, " hunter2\n").unwrap();
+        let path = file.to_string_lossy().into_owned();
+        let read = |pairs: &[(&str, &str)]| {
+            Env::from_pairs(pairs.iter().copied())
+                .secret_or_file("X", "X_FILE")
+                .map(|secret| secret.map(|secret| secret.expose_secret().to_owned()))
+        };
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&[("X_FILE", &path)]), Ok(Some("hunter2".to_owned())));
+        assert_eq!(read(&[("X", "direct"), ("X_FILE", "/nowhere")]), Ok(Some("direct".to_owned())));
+        std::fs::write(&file, "\n").unwrap();
+        for bad in [path.as_str(), "/nowhere"] {
+            assert_eq!(read(&[("X_FILE", bad)]).unwrap_err().variable(), "X_FILE");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub use env::Env;
 pub use error::ConfigError;
 pub use http::HttpConfig;
 pub use log::{LogConfig, LogFormat};
-pub use nats::{DEFAULT_NATS_URL, NatsAuth, NatsConfig, NatsServer};
+pub use nats::{DEFAULT_NATS_URL, NatsAuth, NatsConfig, NatsServer, NatsTls, user_seed};
 pub use security::security;
 pub use shutdown::ShutdownConfig;
 

@@ -29,7 +29,8 @@ pub async fn connect(config: &NatsConfig, name: &str) -> Result<Nats, NatsError>
             match timeout_at(deadline, options.connect(servers.as_slice())).await {
                 Ok(Ok(client)) => {
                     tracing::info!(nats = target, name, "connected to NATS");
-                    return Ok(Nats { client, state, target: target.into() });
+                    let config = std::sync::Arc::new(config.clone());
+                    return Ok(Nats { client, state, target: target.into(), config });
                 }
                 Ok(Err(error)) if refused(&error) => {
                     return Err(NatsError::new(NatsErrorKind::Refused, &target, None, error.into()));
@@ -77,6 +78,14 @@ fn options(config: &NatsConfig, name: &str, events: Events) -> ConnectOptions {
         });
     let options = match &config.inbox_prefix {
         Some(prefix) => options.custom_inbox_prefix(prefix),
+        None => options,
+    };
+    let options = match &config.tls.ca {
+        Some(ca) => options.add_root_certificates(ca.clone()),
+        None => options,
+    };
+    let options = match &config.tls.client {
+        Some((cert, key)) => options.add_client_certificate(cert.clone(), key.clone()),
         None => options,
     };
     match &config.auth {

@@ -12,6 +12,8 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::config::NatsConfig;
+
 pub use connect::connect;
 pub use error::{NatsError, NatsErrorKind};
 pub use events::ConnectionState;
@@ -22,6 +24,7 @@ pub struct Nats {
     client: Client,
     state: watch::Receiver<ConnectionState>,
     target: Arc<str>,
+    config: Arc<NatsConfig>,
 }
 
 impl Nats {
@@ -33,6 +36,11 @@ impl Nats {
     /// Servers of this connection without credentials.
     pub fn target(&self) -> &str {
         &self.target
+    }
+
+    /// What it was made with, for a second connection beside it.
+    pub fn config(&self) -> &NatsConfig {
+        &self.config
     }
 
     /// Follows the connection's state.

@@ -2,18 +2,24 @@
 //!
 //! | role | publishes | subscribes |
 //! |---|---|---|
-//! | agent | mail, receipts, replies and stream parts to anyone, resends, `registry.*.<own id>` | its own mail, `_INBOX.<own id>.>`, key events, its capabilities with their queue group |
+//! | agent | mail, receipts, replies and stream parts to anyone, resends, `registry.*.<own id>`, `registry.{network,register}.<own key>` | its own mail, `_INBOX.<own id>.>`, `_INBOX.<own key>.>`, key events, its capabilities with their queue group |
 //! | operator | as an agent | as an agent; everyone's inboxes and receipts, capabilities, all events |
 //! | gateway | the few requests of [`GATEWAY_METHODS`] under its own id | `_INBOX.<own id>.>`, public events |
 //! | registry | answers, redeliveries, notices, events | `registry.>`, events, [`super::SUBJECT`] |
 //! | persister | notices, and the few JetStream subjects of its stream and consumer | its inbox |
-//! | unknown key | `registry.register.<its key>` | `_INBOX.<its key>.>` |
+//! | system | the request that ends a connection | its inbox |
+//! | unknown key | `registry.{network,register}.<its key>` | `_INBOX.<its key>.>` |
 //!
+//! Every key may ask on its own nkey which account it speaks for: that is how a client learns its account id, which its
+//! reply subjects need.
 //! An agent's own mail is `account.<id>.>`: no wildcard in place of the id fits into that, so nobody reads another's.
 //! A capability comes with its queue group, or a holder could take copies of what others are given.
 
 use agentnet_proto::signature::PublicKey;
-use agentnet_proto::subject::{AccountId, Capability, EventType, PERSISTER_CONSUMER, STREAM, Subject};
+use agentnet_proto::subject::{
+    AccountId, Capability, EventType, PERSISTER_CONSUMER, PERSISTER_INBOX, REGISTRY_INBOX, STREAM,
+    SYSTEM_INBOX, Subject, inbox_prefix, kick,
+};
 use agentnet_proto::{ErrorCode, rpc::RpcMethod};
 use serde::Serialize;
 
@@ -21,7 +27,9 @@ use serde::Serialize;
 pub const GATEWAY_METHODS: [&str; 5] = ["login", "list", "search", "profile", "metrics"];
 /// Most capabilities of one account; more is an error of whoever looked them up.
 const MAX_CAPABILITIES: usize = 256;
-/// An unknown key says one thing and hears one answer.
+/// What a key may ask before it has an account.
+const BOOTSTRAP: [RpcMethod; 2] = [RpcMethod::Network, RpcMethod::Register];
+/// An unknown key asks and hears one answer at a time.
 const UNKNOWN_SUBSCRIPTIONS: i64 = 2;
 /// Longest register request, in bytes.
 const UNKNOWN_PAYLOAD: i64 = 64 * 1024;
@@ -38,9 +46,11 @@ const AGENT_PUBLISH: [&str; 6] = [
 ];
 const OPERATOR_SUBSCRIBE: [&str; 4] =
     ["account.*.inbox", "account.*.receipts", "agent.capability.*", "agentnet.events.>"];
-/// `$SYS._INBOX.` is where the server waits for answers to the auth callout.
-const REGISTRY_PUBLISH: [&str; 8] = [
+/// `$SYS._INBOX.` is where the server waits for answers to the auth callout. Its own inbox is there for its health, which
+/// is a round trip to itself.
+const REGISTRY_PUBLISH: [&str; 9] = [
     "_INBOX.>",
+    "_INBOX_registry.>",
     "$SYS._INBOX.>",
     "account.*.inbox",
     "account.*.redelivery",
@@ -49,8 +59,7 @@ const REGISTRY_PUBLISH: [&str; 8] = [
     "agentnet.events.*",
     "$JS.API.STREAM.INFO.AGENTNET",
 ];
-const REGISTRY_SUBSCRIBE: [&str; 4] =
-    ["registry.>", "agentnet.events.>", "_INBOX.registry.>", super::SUBJECT];
+const REGISTRY_SUBSCRIBE: [&str; 3] = ["registry.>", "agentnet.events.>", super::SUBJECT];
 
 /// A service of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +68,8 @@ pub enum Service {
     Registry,
     /// The persister's replicas.
     Persister,
+    /// The registry's second connection, in the server's system account, which ends connections.
+    System,
 }
 
 /// What a key speaks for.
@@ -68,6 +79,8 @@ pub enum Role<'a> {
     Agent {
         /// Its id.
         account: &'a AccountId,
+        /// The key that was proved.
+        key: &'a PublicKey,
         /// What it may receive: its open capabilities, and the restricted ones it was granted.
         capabilities: &'a [Capability],
     },
@@ -75,6 +88,8 @@ pub enum Role<'a> {
     Operator {
         /// Its id.
         account: &'a AccountId,
+        /// The key that was proved.
+        key: &'a PublicKey,
         /// As an agent's.
         capabilities: &'a [Capability],
     },
@@ -82,6 +97,8 @@ pub enum Role<'a> {
     Gateway {
         /// Its id.
         account: &'a AccountId,
+        /// The key that was proved.
+        key: &'a PublicKey,
     },
     /// A service.
     Service(Service),
@@ -105,11 +122,6 @@ pub struct Permissions {
     pub max_payload: i64,
 }
 
-/// The prefix of reply subjects that `owner` may use: an account id, a service's name, or the nkey of an unknown key.
-pub fn inbox_prefix(owner: &str) -> String {
-    format!("_INBOX.{owner}")
-}
-
 impl Role<'_> {
     /// The table above.
     ///
@@ -118,52 +130,56 @@ impl Role<'_> {
     /// widen what is granted. [`ErrorCode::InvalidCapability`] for more than 256 of them.
     pub fn permissions(&self) -> Result<Permissions, ErrorCode> {
         match self {
-            Self::Agent { account, capabilities } => agent(account, capabilities),
-            Self::Operator { account, capabilities } => {
-                let mut permissions = agent(account, capabilities)?;
+            Self::Agent { account, key, capabilities } => agent(account, key, capabilities),
+            Self::Operator { account, key, capabilities } => {
+                let mut permissions = agent(account, key, capabilities)?;
                 permissions.subscribe.extend(OPERATOR_SUBSCRIBE.map(str::to_owned));
                 Ok(permissions)
             }
-            Self::Gateway { account } => {
+            Self::Gateway { account, key } => {
                 let account = canonical(account)?;
                 let events = [EventType::Presence, EventType::Accounts, EventType::Keys];
+                let requests = GATEWAY_METHODS.map(|method| format!("registry.{method}.{account}"));
                 Ok(Permissions::new(
-                    GATEWAY_METHODS.map(|method| format!("registry.{method}.{account}")),
-                    [own_inbox(account.as_str())].into_iter().chain(events.map(event)),
+                    requests.into_iter().chain(bootstrap(key)),
+                    own_inboxes(account, key).into_iter().chain(events.map(event)),
                 ))
             }
             Self::Service(Service::Registry) => Ok(Permissions::new(
                 REGISTRY_PUBLISH.map(str::to_owned),
-                REGISTRY_SUBSCRIBE.map(str::to_owned),
+                REGISTRY_SUBSCRIBE.map(str::to_owned).into_iter().chain([below(REGISTRY_INBOX)]),
             )),
             Self::Service(Service::Persister) => Ok(persister()),
-            Self::Unknown { key } => {
-                let nkey = key.to_nkey();
-                let subject = format!("registry.{}.{nkey}", RpcMethod::Register);
-                Ok(Permissions {
-                    max_subscriptions: UNKNOWN_SUBSCRIPTIONS,
-                    max_payload: UNKNOWN_PAYLOAD,
-                    ..Permissions::new([subject], [own_inbox(&nkey)])
-                })
-            }
+            Self::Service(Service::System) => Ok(Permissions::new([kick("*")], [below(SYSTEM_INBOX)])),
+            Self::Unknown { key } => Ok(Permissions {
+                max_subscriptions: UNKNOWN_SUBSCRIPTIONS,
+                max_payload: UNKNOWN_PAYLOAD,
+                ..Permissions::new(bootstrap(key), [below(&inbox_prefix(&key.to_nkey()))])
+            }),
         }
     }
 }
 
-fn agent(account: &AccountId, capabilities: &[Capability]) -> Result<Permissions, ErrorCode> {
+fn agent(
+    account: &AccountId,
+    key: &PublicKey,
+    capabilities: &[Capability],
+) -> Result<Permissions, ErrorCode> {
     let account = canonical(account)?;
     if capabilities.len() > MAX_CAPABILITIES {
         return Err(ErrorCode::InvalidCapability);
     }
-    let own = [format!("account.{account}.>"), own_inbox(account.as_str()), event(EventType::Keys)];
+    let own = [format!("account.{account}.>"), event(EventType::Keys)];
     let capabilities = capabilities.iter().map(|name| {
         let subject = Subject::Capability(name.clone());
         let group = subject.queue_group().unwrap_or_default();
         format!("{subject} {group}")
     });
-    let publish = AGENT_PUBLISH.map(str::to_owned);
-    let requests = format!("registry.*.{account}");
-    Ok(Permissions::new(publish.into_iter().chain([requests]), own.into_iter().chain(capabilities)))
+    let publish = AGENT_PUBLISH.map(str::to_owned).into_iter();
+    Ok(Permissions::new(
+        publish.chain([format!("registry.*.{account}")]).chain(bootstrap(key)),
+        own_inboxes(account, key).into_iter().chain(own).chain(capabilities),
+    ))
 }
 
 /// The subjects that async-nats uses to make the stream and its consumer, pull, and acknowledge.
@@ -176,17 +192,25 @@ fn persister() -> Permissions {
         format!("$JS.ACK.{STREAM}.{PERSISTER_CONSUMER}.>"),
         "account.*.stored".to_owned(),
         // Its health is a round trip to itself.
-        format!("{}.>", inbox_prefix("persister")),
+        below(PERSISTER_INBOX),
     ];
-    Permissions::new(stream.into_iter().chain(consumer).chain(rest), [own_inbox("persister")])
+    Permissions::new(stream.into_iter().chain(consumer).chain(rest), [below(PERSISTER_INBOX)])
 }
 
 fn canonical(account: &AccountId) -> Result<&AccountId, ErrorCode> {
     if account.is_canonical() { Ok(account) } else { Err(ErrorCode::InvalidAccountId) }
 }
 
-fn own_inbox(owner: &str) -> String {
-    format!("{}.>", inbox_prefix(owner))
+fn below(prefix: &str) -> String {
+    format!("{prefix}.>")
+}
+
+fn bootstrap(key: &PublicKey) -> [String; 2] {
+    BOOTSTRAP.map(|method| Subject::registry_of_key(method, key))
+}
+
+fn own_inboxes(account: &AccountId, key: &PublicKey) -> [String; 2] {
+    [below(&inbox_prefix(account.as_str())), below(&inbox_prefix(&key.to_nkey()))]
 }
 
 fn event(kind: EventType) -> String {
@@ -251,7 +275,10 @@ mod tests {
     #[test]
     fn the_table() {
         let (me, capabilities) = (account(ID), [Capability::new("weather").unwrap()]);
-        let agent = Role::Agent { account: &me, capabilities: &capabilities }.permissions().unwrap();
+        let key = SecretKey::from_seed(&[1; 32]).verifying();
+        let nkey = key.to_nkey();
+        let role = Role::Agent { account: &me, key: &key, capabilities: &capabilities };
+        let agent = role.permissions().unwrap();
         assert_eq!(
             agent.publish,
             [
@@ -262,49 +289,59 @@ mod tests {
                 "agent.capability.*",
                 "agentnet.resend",
                 "registry.*.acct_01kahj000000000000000000ab",
+                &format!("registry.network.{nkey}"),
+                &format!("registry.register.{nkey}"),
             ]
         );
         assert_eq!(
             agent.subscribe,
             [
-                "account.acct_01kahj000000000000000000ab.>",
                 "_INBOX.acct_01kahj000000000000000000ab.>",
+                &format!("_INBOX.{nkey}.>"),
+                "account.acct_01kahj000000000000000000ab.>",
                 "agentnet.events.keys",
                 "agent.capability.weather agentnet-capability-weather",
             ]
         );
-        let operator = Role::Operator { account: &me, capabilities: &capabilities }.permissions().unwrap();
+        let role = Role::Operator { account: &me, key: &key, capabilities: &capabilities };
+        let operator = role.permissions().unwrap();
         assert_eq!(operator.publish, agent.publish);
-        assert_eq!(operator.subscribe[..4], agent.subscribe);
+        assert_eq!(operator.subscribe[..5], agent.subscribe);
         assert_eq!(
-            operator.subscribe[4..],
+            operator.subscribe[5..],
             ["account.*.inbox", "account.*.receipts", "agent.capability.*", "agentnet.events.>"]
         );
-        let key = SecretKey::from_seed(&[1; 32]).verifying();
         let unknown = Role::Unknown { key: &key }.permissions().unwrap();
-        assert_eq!(unknown.publish, [format!("registry.register.{}", key.to_nkey())]);
-        assert_eq!(unknown.subscribe, [format!("_INBOX.{}.>", key.to_nkey())]);
+        assert_eq!(
+            unknown.publish,
+            [format!("registry.network.{nkey}"), format!("registry.register.{nkey}")]
+        );
+        assert_eq!(unknown.subscribe, [format!("_INBOX.{nkey}.>")]);
+        let system = Role::Service(Service::System).permissions().unwrap();
+        assert_eq!(system.publish, ["$SYS.REQ.SERVER.*.KICK"]);
+        assert_eq!(system.subscribe, ["_INBOX_system.>"]);
         assert_eq!((unknown.max_subscriptions, unknown.max_payload), (2, 65_536));
-        let gateway = Role::Gateway { account: &me }.permissions().unwrap();
+        let gateway = Role::Gateway { account: &me, key: &key }.permissions().unwrap();
         assert!(gateway.publish.iter().chain(&gateway.subscribe).all(|s| !s.contains('*')), "{gateway:?}");
     }
 
     #[test]
     fn an_id_that_would_widen_a_permission_makes_none() {
+        let key = SecretKey::from_seed(&[1; 32]).verifying();
         for bad in
             ["x", "acct_", "ACCT_01KAHJ000000000000000000AB", "registry", "acct_01KAHJ000000000000000000AB"]
         {
             let bad = account(bad);
             for role in [
-                Role::Agent { account: &bad, capabilities: &[] },
-                Role::Operator { account: &bad, capabilities: &[] },
-                Role::Gateway { account: &bad },
+                Role::Agent { account: &bad, key: &key, capabilities: &[] },
+                Role::Operator { account: &bad, key: &key, capabilities: &[] },
+                Role::Gateway { account: &bad, key: &key },
             ] {
                 assert_eq!(role.permissions(), Err(ErrorCode::InvalidAccountId));
             }
         }
         let (me, many) = (account(ID), vec![Capability::new("x").unwrap(); 257]);
-        let role = Role::Agent { account: &me, capabilities: &many };
+        let role = Role::Agent { account: &me, key: &key, capabilities: &many };
         assert_eq!(role.permissions(), Err(ErrorCode::InvalidCapability));
     }
 
@@ -314,9 +351,10 @@ mod tests {
         let (me, other, capability) = (account(ID), account(OTHER), Capability::new("weather").unwrap());
         let key = SecretKey::from_seed(&[1; 32]).verifying();
         let of = |role: Role<'_>| role.permissions().unwrap();
-        let agent = of(Role::Agent { account: &me, capabilities: std::slice::from_ref(&capability) });
-        let operator = of(Role::Operator { account: &me, capabilities: &[] });
-        let gateway = of(Role::Gateway { account: &me });
+        let own_capability = std::slice::from_ref(&capability);
+        let agent = of(Role::Agent { account: &me, key: &key, capabilities: own_capability });
+        let operator = of(Role::Operator { account: &me, key: &key, capabilities: &[] });
+        let gateway = of(Role::Gateway { account: &me, key: &key });
         let registry = of(Role::Service(Service::Registry));
         let persister = of(Role::Service(Service::Persister));
         let unknown = of(Role::Unknown { key: &key });
@@ -370,7 +408,9 @@ mod tests {
             }
         }
         for role in [&agent, &operator, &gateway, &unknown] {
-            for said in server.into_iter().chain(["_INBOX.registry.x", "$SYS._INBOX.x"]) {
+            for said in
+                server.into_iter().chain(["_INBOX_registry.x", "$SYS._INBOX.x", "$SYS.REQ.SERVER.x.KICK"])
+            {
                 assert!(!may(&role.publish, said), "{said} in {role:?}");
             }
         }

@@ -8,6 +8,7 @@ use agentnet_store::accounts;
 
 use crate::app::{App, QUERY_DEADLINE};
 use crate::caller::{Call, Caller};
+use crate::callout;
 
 pub(super) async fn network(
     app: Arc<App>,
@@ -26,6 +27,11 @@ pub(super) async fn network(
     Ok(NetworkResponse {
         deployment: app.config.deployment.to_string(),
         security: app.config.security,
+        connection_seconds: app
+            .config
+            .callout
+            .as_ref()
+            .map(|callout| callout::shortest(callout.lifetime).as_secs_f64()),
         schema_version: schema_version::CURRENT.to_owned(),
         account: account.map(|standing| CallerAccount {
             account_id: standing.account_id,

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use agentnet_local::testing::eventually;
 use agentnet_proto::signature::SecretKey;
-use agentnet_registry::callout::{Service, inbox_prefix};
+use agentnet_proto::subject::{PERSISTER_INBOX, inbox_prefix};
+use agentnet_registry::callout::Service;
 use async_nats::jetstream::{self, consumer::pull, stream};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -41,11 +42,15 @@ async fn an_agent_may_do_what_the_table_says_and_nothing_else() {
         "agentnet.resend",
         &format!("registry.list.{ALICE}"),
         &format!("registry.hello.{ALICE}"),
+        &format!("registry.network.{}", key(1).verifying().to_nkey()),
+        &format!("registry.register.{}", key(1).verifying().to_nkey()),
     ] {
         alice.may_publish(subject).await;
     }
     for subject in [
         &format!("registry.list.{BOB}"),
+        &format!("registry.register.{}", key(2).verifying().to_nkey()),
+        &format!("registry.list.{}", key(1).verifying().to_nkey()),
         "registry.list",
         "registry.hello",
         &format!("account.{BOB}.stored"),
@@ -54,7 +59,8 @@ async fn an_agent_may_do_what_the_table_says_and_nothing_else() {
         "agentnet.events.keys",
         "agentnet.events.presence",
         &format!("_INBOX.{BOB}.x"),
-        "_INBOX.registry.x",
+        "_INBOX_registry.x",
+        "$SYS.REQ.SERVER.X.KICK",
         "$SYS.REQ.USER.AUTH",
         "$SYS._INBOX.x",
         "$SYS.REQ.SERVER.PING",
@@ -71,6 +77,7 @@ async fn an_agent_may_do_what_the_table_says_and_nothing_else() {
         &format!("account.{ALICE}.receipts"),
         &format!("account.{ALICE}.>"),
         &format!("_INBOX.{ALICE}.>"),
+        &format!("_INBOX.{}.>", key(1).verifying().to_nkey()),
         "agentnet.events.keys",
         "agent.capability.weather agentnet-capability-weather",
     ] {
@@ -135,6 +142,7 @@ async fn an_unknown_key_may_only_register() {
     let (unknown, nkey) = (key(9), key(9).verifying().to_nkey());
     let mut raw = Raw::connect(&world.nats, &unknown).await;
     raw.may_publish(&format!("registry.register.{nkey}")).await;
+    raw.may_publish(&format!("registry.network.{nkey}")).await;
     raw.may_subscribe(&format!("_INBOX.{nkey}.>")).await;
     for subject in [
         "registry.register",
@@ -244,7 +252,7 @@ async fn requests_are_encrypted_and_name_the_connection() {
 async fn the_persister_can_do_its_work() {
     let world =
         World::start([(key(1), Known::Service(Service::Persister)), (key(2), agent(ALICE, &[]))]).await;
-    let persister = world.connect(&key(1), "persister").await.unwrap();
+    let persister = world.connect_with(&key(1), PERSISTER_INBOX.to_owned()).await.unwrap();
     let context = jetstream::new(persister.clone());
     let config = |max_bytes| stream::Config {
         name: "AGENTNET".to_owned(),
@@ -315,7 +323,7 @@ async fn the_registry_lives_with_its_permissions() {
     {
         registry.may_not_publish(subject).await;
     }
-    for subject in ["registry.*.* registry", "registry.hello.*", "agentnet.events.>", "_INBOX.registry.>"] {
+    for subject in ["registry.*.* registry", "registry.hello.*", "agentnet.events.>", "_INBOX_registry.>"] {
         registry.may_subscribe(subject).await;
     }
     for subject in [">", "account.*.inbox", "_INBOX.>", "$SYS.>"] {

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use agentnet_local::testing::TestNats;
 use agentnet_proto::signature::{PublicKey, SecretKey};
-use agentnet_proto::subject::{AccountId, Capability};
+use agentnet_proto::subject::{AccountId, Capability, REGISTRY_INBOX, inbox_prefix};
 use agentnet_proto::{Clock as _, SystemClock, SystemIds};
 use agentnet_registry::callout::{
-    Admission, Issuer, Permissions, Request, Role, SUBJECT, Sealer, Service, XKEY_HEADER, inbox_prefix,
+    Admission, Issuer, NATS_ACCOUNT, NetworkSeeds, Permissions, Request, Role, SUBJECT, Sealer, Service,
+    XKEY_HEADER,
 };
 use async_nats::{Client, ConnectError, ConnectOptions, Message};
 use futures_util::StreamExt as _;
-use nkeys::{KeyPair, XKey};
+use secrecy::ExposeSecret as _;
 use tokio::task::JoinHandle;
 
 /// Whose key it is.
@@ -24,16 +25,16 @@ pub enum Known {
 }
 
 impl Known {
-    fn permissions(&self) -> (String, Permissions) {
+    fn permissions(&self, key: &PublicKey) -> (String, Permissions) {
         let account = |id: &str| AccountId::new(id).unwrap();
         match self {
             Self::Agent { id, capabilities } => {
                 let names: Vec<_> = capabilities.iter().map(|c| Capability::new(c).unwrap()).collect();
-                let role = Role::Agent { account: &account(id), capabilities: &names };
+                let role = Role::Agent { account: &account(id), key, capabilities: &names };
                 (id.clone(), role.permissions().unwrap())
             }
             Self::Operator { id } => {
-                let role = Role::Operator { account: &account(id), capabilities: &[] };
+                let role = Role::Operator { account: &account(id), key, capabilities: &[] };
                 (id.clone(), role.permissions().unwrap())
             }
             Self::Service(service) => {
@@ -80,7 +81,7 @@ impl Answerer {
         let answer = match request.prove() {
             Ok(key) => {
                 let (name, permissions) = match self.known.get(&key) {
-                    Some(known) => known.permissions(),
+                    Some(known) => known.permissions(&key),
                     None => ("unknown".to_owned(), Role::Unknown { key: &key }.permissions().unwrap()),
                 };
                 let admission =
@@ -120,24 +121,24 @@ impl World {
         known: impl IntoIterator<Item = (SecretKey, Known)>,
         by_key: bool,
     ) -> Self {
-        let account = KeyPair::new_account();
-        let issuer = Issuer::from_seed(&account.seed().unwrap().into(), "AGENTNET").unwrap();
-        let sealer = Sealer::from_seed(&XKey::new().seed().unwrap().into()).unwrap();
-        let registry = SecretKey::from_seed(&[200; 32]);
-        let nkey = registry.verifying().to_nkey();
-        let permissions = Role::Service(Service::Registry).permissions().unwrap().to_config();
-        let (user, name) = if by_key {
-            (format!("nkey: {nkey}"), nkey.clone())
+        let seeds =
+            NetworkSeeds::from_parts(NetworkSeeds::NAMES.map(|name| NetworkSeeds::generate(name).unwrap()));
+        let issuer = Issuer::from_seed(&seeds.issuer, NATS_ACCOUNT).unwrap();
+        let sealer = Sealer::from_seed(&seeds.xkey).unwrap();
+        let registry = SecretKey::from_nkey_seed(seeds.registry.expose_secret()).unwrap();
+        let config = if by_key {
+            seeds.server_config().unwrap()
         } else {
-            ("user: registry, password: registry".to_owned(), "registry".to_owned())
+            let permissions = Role::Service(Service::Registry).permissions().unwrap().to_config();
+            let user = format!("user: registry, password: registry, permissions: {permissions}");
+            format!(
+                "accounts {{ AGENTNET {{ jetstream: enabled, users: [ {{ {user} }} ] }}, SYS {{}} }}\n\
+                 system_account: SYS\n\
+                 authorization {{ auth_callout {{ issuer: {}, account: AGENTNET, auth_users: [ registry ], xkey: {} }} }}\n",
+                issuer.public_key(),
+                sealer.public_key(),
+            )
         };
-        let config = format!(
-            "accounts {{ AGENTNET {{ jetstream: enabled, users: [ {{ {user}, permissions: {permissions} }} ] }}, SYS {{}} }}\n\
-             system_account: SYS\n\
-             authorization {{ auth_callout {{ issuer: {}, account: AGENTNET, auth_users: [ {name} ], xkey: {} }} }}\n",
-            issuer.public_key(),
-            sealer.public_key(),
-        );
         let nats = tokio::task::spawn_blocking(move || {
             TestNats::start_with(|options| {
                 options.token = None;
@@ -151,7 +152,7 @@ impl World {
         } else {
             ConnectOptions::with_user_and_password("registry".to_owned(), "registry".to_owned())
         };
-        let client = options.custom_inbox_prefix(inbox_prefix("registry")).connect(nats.url()).await.unwrap();
+        let client = options.custom_inbox_prefix(REGISTRY_INBOX).connect(nats.url()).await.unwrap();
         let mut requests = client.subscribe(SUBJECT).await.unwrap();
         client.flush().await.unwrap();
         let (seen, reasons) = (Arc::default(), Arc::default());
@@ -178,9 +179,14 @@ impl World {
 
     /// Connects as the client library does.
     pub async fn connect(&self, key: &SecretKey, owner: &str) -> Result<Client, ConnectError> {
+        self.connect_with(key, inbox_prefix(owner)).await
+    }
+
+    /// Connects with any prefix of reply subjects.
+    pub async fn connect_with(&self, key: &SecretKey, prefix: String) -> Result<Client, ConnectError> {
         ConnectOptions::with_nkey(key.expose_nkey_seed())
             .name("test of the callout")
-            .custom_inbox_prefix(inbox_prefix(owner))
+            .custom_inbox_prefix(prefix)
             .connect(self.nats.url())
             .await
     }
