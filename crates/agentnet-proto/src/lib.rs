@@ -19,6 +19,7 @@ pub mod rpc;
 pub mod schema_version;
 pub mod security;
 pub mod signature;
+pub mod skim;
 pub mod subject;
 pub mod timestamp;
 pub mod username;

@@ -1,6 +1,6 @@
 //! `agent_threads`, for reading: the persister keeps the rows.
 
-use agentnet_proto::Timestamp;
+use agentnet_proto::{AccountId, Timestamp};
 use serde_json::Value;
 use sqlx::{FromRow, PgExecutor, Postgres, QueryBuilder, types::Json};
 use time::OffsetDateTime;
@@ -10,6 +10,15 @@ use crate::access::Reader;
 use crate::account_search::like_pattern;
 use crate::accounts::strings;
 
+/// Most participants that are kept of one thread, the first to be stored: a row must fit into one answer (256 account
+/// ids are at most 33 KB), and sender and addressee are what anybody says they are in open mode.
+pub const MAX_PARTICIPANTS: usize = 256;
+
+/// Whether the text can be an account at all, so that it counts as a participant.
+pub(crate) fn is_participant(account: &str) -> bool {
+    AccountId::new(account).is_ok()
+}
+
 /// A thread with its counters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thread {
@@ -17,7 +26,7 @@ pub struct Thread {
     pub thread_id: String,
     /// Sender of its first message.
     pub created_by_account_id: Option<String>,
-    /// Every account that sent or was addressed in it.
+    /// Accounts that sent or were addressed in it, the first [`MAX_PARTICIPANTS`].
     pub participants: Vec<String>,
     /// When its first message was stored.
     pub created_at: Timestamp,
@@ -65,7 +74,11 @@ impl From<ThreadColumns> for Thread {
         Self {
             thread_id: row.thread_id,
             created_by_account_id: row.created_by_account_id,
-            participants: strings(row.participants.0),
+            participants: strings(row.participants.0)
+                .into_iter()
+                .filter(|account| is_participant(account))
+                .take(MAX_PARTICIPANTS)
+                .collect(),
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
             message_count: row.message_count,

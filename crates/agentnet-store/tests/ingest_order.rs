@@ -13,6 +13,7 @@ use agentnet_proto::{Timestamp, envelope::body_hash};
 use agentnet_store::{
     Store, StoreConfig, StoreError,
     ingest::{Effect, Item, LEASE, MessageRow, ReceiptRow, Recipient, Verdict, ingest},
+    threads::MAX_PARTICIPANTS,
 };
 use proptest::{
     prelude::*,
@@ -385,5 +386,42 @@ fn what_the_network_ended_yields_to_processed_only() {
                 sqlx::query_scalar("SELECT state FROM agent_deliveries").fetch_one(&db.pool).await.unwrap();
             assert_eq!(found, *state);
         }
+    });
+}
+
+#[test]
+fn a_thread_keeps_the_first_participants_and_none_that_is_no_account() {
+    let db = database();
+    db.runtime.block_on(async {
+        let story = Story {
+            to_capability: true,
+            redeliver: false,
+            is_system: false,
+            checkpoint_end: None,
+            thread: 0,
+            sent_ms: 0,
+            receipts: Vec::new(),
+        };
+        let case = case();
+        let from = |number: usize, account: String| {
+            let row = MessageRow { from_account_id: Some(account), ..message(&case, number, &story) };
+            Item::Message(Box::new(row))
+        };
+        let names: Vec<String> = (0..300).map(|number| format!("acct_{number}")).collect();
+        let mut all: Vec<Item> =
+            names.iter().enumerate().map(|(number, name)| from(number, name.clone())).collect();
+        // Longer than any account id, and no single token.
+        all.insert(1, from(300, "x".repeat(512)));
+        all.insert(2, from(301, "not.an.account".to_owned()));
+        // The limit is met in the middle of a batch, and again by one that comes later.
+        let batches = [all.drain(..200).collect(), all.drain(..80).collect(), all];
+        assert!(write(&db.pool, &batches).await.is_empty());
+        let (kept, count): (sqlx::types::Json<Vec<String>>, i64) =
+            sqlx::query_as("SELECT participants, message_count FROM agent_threads")
+                .fetch_one(&db.pool)
+                .await
+                .unwrap();
+        assert_eq!(kept.0, names[..MAX_PARTICIPANTS]);
+        assert_eq!(count, 302);
     });
 }

@@ -6,7 +6,7 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Error> {
-//!     // Finds the network by AGENTNET_NATS_URL, NATS_URL, or at nats://localhost:4222.
+//!     // Finds the network by AGENTNET_NATS_URL, NATS_URL, the running `agentnet up` of this user, or on this machine.
 //!     let node = AgentNode::builder("agent_foo")
 //!         .name("FooAgent")
 //!         .capability("chat")
@@ -64,6 +64,11 @@
 //!
 //! To add an option to sends and requests: a field of `Draft`, a setter in `send/options.rs`, a line in
 //! `send/compose.rs`.
+
+/// The README's code is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
 
 pub mod auth;
 pub mod connect;

@@ -105,6 +105,12 @@ async fn bad_input_is_answered_with_its_code() {
             (&json!(id), &json!(id))
         );
     }
+    // Python's SDK writes numbers that JSON doesn't have.
+    let mut message = original("acct_alice", "acct_bob", "nan", json!({"x": "here"})).to_string();
+    message = message.replace("\"here\"", "[NaN,-Infinity]");
+    network.raw.publish_with_reply(INBOX, "_INBOX.alice.nan", message.into()).await.unwrap();
+    assert_eq!(rejected(&mut receipts, "nan").await, "invalid_envelope");
+    assert_eq!(next_json(&mut replies).await["payload"]["error"], "invalid_envelope");
     // What says nothing about its sender is counted and dropped, and harms nothing.
     for garbage in ["", "{", "[]", "null", "\u{0}", r#"{"payload":1}"#, &"[".repeat(1900)] {
         network.raw.publish(INBOX, garbage.to_owned().into()).await.unwrap();

@@ -11,7 +11,11 @@ async fn main() -> anyhow::Result<()> {
         .on_message(|msg| async move {
             // A payload of another shape is the caller's mistake: the error goes back as `handler_error`.
             let numbers: Vec<f64> = msg.payload().parse()?;
-            msg.reply(json!({"sum": numbers.iter().sum::<f64>()})).await?;
+            let sum: f64 = numbers.iter().sum();
+            // A message may also come without a question; replying to one of those would be an error.
+            if msg.wants_reply() {
+                msg.reply(json!({"sum": sum})).await?;
+            }
             Ok(())
         })
         .start()

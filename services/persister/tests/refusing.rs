@@ -47,6 +47,9 @@ async fn each_refusal_names_its_code_to_the_sender() {
             "payload_too_large",
             format!(r#"{{"message_id":"m4",{},"x":"{}"}}"#, &ENVELOPE[19..], "y".repeat(256_000)),
         ),
+        // Python's SDK writes them, and no JSON reader takes them.
+        ("invalid_envelope", format!(r#"{{"message_id":"m5",{},"x":[NaN,-Infinity]}}"#, &ENVELOPE[19..])),
+        ("invalid_envelope", format!(r#"{{"message_id":"m6",{},"x":{}"#, &ENVELOPE[19..], "[".repeat(200))),
     ];
     for (number, (code, body)) in (1..).zip(&cases) {
         net.publish("account.bob.inbox", body.as_bytes()).await;

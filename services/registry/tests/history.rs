@@ -289,3 +289,19 @@ async fn threads_list_and_status() {
     }
     registry.stop().await;
 }
+
+#[tokio::test]
+async fn a_thread_with_too_many_participants_spoils_no_list() {
+    let world = World::new().await;
+    let registry = world.registry(&[]).await;
+    let many: Vec<String> = (0..12_000).map(|number| format!("acct_{number:0>100}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    rows::thread(&world.pool, "crowded", &many, Some("2026-02-22T08:00:00Z")).await;
+    rows::thread(&world.pool, "quiet", &["acct_x"], Some("2026-02-21T08:00:00Z")).await;
+    let all = world.call("thread_list", json!({})).await;
+    assert_eq!(ids(&all, "results", "thread_id"), ["crowded", "quiet"]);
+    assert_eq!(all["results"][0]["participants"], json!(many[..256]));
+    let status = world.call("thread_status", json!({"thread_id": "crowded"})).await;
+    assert_eq!(status["participants"], json!(many[..256]));
+    registry.stop().await;
+}

@@ -36,7 +36,7 @@ pub struct ThreadRow {
     pub thread_id: String,
     /// Sender of its first message.
     pub created_by_account_id: Option<String>,
-    /// Every account that sent or was addressed in it.
+    /// Accounts that sent or were addressed in it, the first 256.
     pub participants: Vec<String>,
     /// ISO 8601.
     pub created_at: String,

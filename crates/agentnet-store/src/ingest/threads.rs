@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use agentnet_proto::{Timestamp, envelope::CLOCK_TOLERANCE};
 
 use super::item::MessageRow;
-use crate::access::{MAX_ADDRESSED_BY_ONE, addressed};
+use crate::{
+    access::{MAX_ADDRESSED_BY_ONE, addressed},
+    threads::{MAX_PARTICIPANTS, is_participant},
+};
 
 /// What one thread gains.
 #[derive(Debug)]
@@ -47,7 +50,10 @@ pub(super) fn deltas<'a>(
             last_is_checkpoint: false,
         });
         for account in [&message.from_account_id, &message.to_account_id].into_iter().flatten() {
-            if !thread.participants.contains(&account.as_str()) {
+            if thread.participants.len() < MAX_PARTICIPANTS
+                && is_participant(account)
+                && !thread.participants.contains(&account.as_str())
+            {
                 thread.participants.push(account);
             }
         }

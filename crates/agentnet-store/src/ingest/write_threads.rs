@@ -10,6 +10,7 @@ use crate::{
     access::{MAX_ADDRESSED, MAX_ADDRESSED_BY_ONE},
 };
 
+// The 256 in it are MAX_PARTICIPANTS.
 const UPSERT: &str = r#"
 INSERT INTO agent_threads AS t (
     thread_id, created_by_account_id, participants, created_at, updated_at, message_count, byte_count, approx_tokens,
@@ -23,11 +24,13 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamp
 ON CONFLICT (thread_id) DO UPDATE SET
     created_by_account_id = coalesce(t.created_by_account_id, excluded.created_by_account_id),
     participants = CASE
-        WHEN t.participants @> excluded.participants THEN t.participants
+        WHEN t.participants @> excluded.participants OR jsonb_array_length(t.participants) >= 256 THEN t.participants
         ELSE t.participants || (
-            SELECT jsonb_agg(e.p ORDER BY e.place)
-            FROM jsonb_array_elements(excluded.participants) WITH ORDINALITY AS e (p, place)
-            WHERE NOT t.participants @> e.p)
+            SELECT jsonb_agg(fresh.p ORDER BY fresh.place)
+            FROM (SELECT e.p, e.place
+                  FROM jsonb_array_elements(excluded.participants) WITH ORDINALITY AS e (p, place)
+                  WHERE NOT t.participants @> e.p
+                  ORDER BY e.place LIMIT 256 - jsonb_array_length(t.participants)) AS fresh)
         END,
     created_at = least(t.created_at, excluded.created_at),
     updated_at = greatest(t.updated_at, excluded.updated_at),
@@ -117,4 +120,15 @@ pub(super) async fn add(
 
 fn json_list(texts: &[&str]) -> String {
     serde_json::Value::from(texts).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threads::MAX_PARTICIPANTS;
+
+    #[test]
+    fn the_statement_keeps_the_documented_number_of_participants() {
+        assert_eq!(UPSERT.matches(&format!(" {MAX_PARTICIPANTS} ")).count(), 2);
+    }
 }

@@ -4,11 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use agentnet_proto::{
     AccountId, Envelope, ErrorCode, Receipt, ReceiptStatus, Subject,
-    envelope::{ATTEMPT_HEADER, MAX_FIELD_LEN, body_hash, is_fit},
-    schema_version,
+    envelope::{ATTEMPT_HEADER, MAX_FIELD_LEN, body_hash},
+    schema_version, skim,
 };
 use async_nats::Message;
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
@@ -164,13 +163,21 @@ impl Inner {
         self.reply_error(envelope, code, detail).await;
     }
 
-    /// Tells the sender of something that isn't a fit envelope, if it says who it is. Fields that don't fit are left
-    /// out of the answer.
+    /// Tells the sender of something that isn't a fit envelope, or isn't JSON at all, if it says who it is. Fields that
+    /// don't fit are left out of the answer.
     async fn refuse_unread(self: &Arc<Self>, message: &Message, code: ErrorCode, detail: &str) {
-        let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(&message.payload) else { return };
-        let text = |name: &str| {
-            fields.get(name).and_then(Value::as_str).filter(|text| is_fit(text)).map(str::to_owned)
-        };
+        const WANTED: [&str; 8] = [
+            "message_id",
+            "from_account_id",
+            "from_agent",
+            "trace_id",
+            "thread_id",
+            "to_agent",
+            "kind",
+            "reply_to",
+        ];
+        let mut fields = skim::text_members(&message.payload, &WANTED);
+        let mut text = |name: &str| fields.remove(name);
         let (Some(message_id), Some(from)) = (text("message_id"), text("from_account_id")) else { return };
         let known = serde_json::json!({
             "message_id": message_id, "from_account_id": from, "from_agent": text("from_agent"),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agentnet_proto::{
     AccountId, Addressee, Envelope, ErrorCode, Subject,
-    envelope::{LATE_HEADER, SIGNATURE_HEADER, body_hash, kind},
+    envelope::{LATE_HEADER, MAX_FIELD_LEN, SIGNATURE_HEADER, body_hash, kind},
 };
 use agentnet_store::ingest::{Item, MessageRow, Recipient};
 
@@ -77,19 +77,12 @@ pub(super) fn read(raw: &Raw, rules: &Rules) -> Result<Envelope, Refusal> {
     Ok(envelope)
 }
 
-/// Every text that becomes a column.
+/// Every text that becomes a column, as recipients check it.
 fn check(envelope: &Envelope, signature: Option<&str>) -> Result<(), Refusal> {
-    fields::check("message_id", &envelope.message_id)?;
-    fields::check("to_agent", &envelope.to_agent)?;
-    fields::check("kind", &envelope.kind)?;
-    fields::check("schema_version", &envelope.schema_version)?;
-    fields::check_opt("from_account_id", envelope.from_account_id.as_deref())?;
-    fields::check_opt("from_session_tag", envelope.from_session_tag.as_deref())?;
-    fields::check_opt("to_account_id", envelope.to_account_id.as_deref())?;
-    fields::check_opt("thread_id", envelope.thread_id.as_deref())?;
-    fields::check_opt("parent_message_id", envelope.parent_message_id.as_deref())?;
-    fields::check_opt("idempotency_key", envelope.idempotency_key.as_deref())?;
-    fields::check_opt("trace_id", envelope.trace_id.as_deref())?;
+    if let Some(field) = envelope.unfit_field() {
+        let detail = format!("{field} is longer than {MAX_FIELD_LEN} bytes or contains NUL");
+        return Err(Refusal::new(ErrorCode::InvalidField, detail));
+    }
     fields::check_opt(SIGNATURE_HEADER, signature)
 }
 

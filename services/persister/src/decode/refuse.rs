@@ -1,6 +1,6 @@
 //! The quarantine.
 
-use agentnet_proto::{AccountId, ErrorCode, envelope::MAX_FIELD_LEN};
+use agentnet_proto::{AccountId, ErrorCode, skim};
 use agentnet_store::ingest::{Item, QuarantineRow};
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -64,10 +64,9 @@ fn is_receipt(subject: &str) -> bool {
 
 /// Account and message_id of a body that isn't an envelope, as far as they can be read.
 fn sender(body: &[u8]) -> Option<(AccountId, String)> {
-    let value: Value = serde_json::from_slice(body).ok()?;
-    let account = AccountId::new(value.get("from_account_id")?.as_str()?).ok()?;
-    let message_id = value.get("message_id").and_then(Value::as_str).filter(|id| id.len() <= MAX_FIELD_LEN);
-    Some((account, message_id.unwrap_or_default().to_owned()))
+    let mut fields = skim::text_members(body, &["from_account_id", "message_id"]);
+    let account = AccountId::new(fields.remove("from_account_id")?).ok()?;
+    Some((account, fields.remove("message_id").unwrap_or_default()))
 }
 
 fn headers(headers: &HeaderMap) -> Map<String, Value> {
