@@ -116,7 +116,9 @@ mod tests {
     #[test]
     fn the_sender_is_found_in_what_no_json_reader_takes() {
         let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
-        for payload in [r#"{"x":NaN,"y":[-Infinity,"}"]}"#, &deep, r#""\ud800""#, "tru", r#"{"message_id":"inner"}"#] {
+        for payload in
+            [r#"{"x":NaN,"y":[-Infinity,"}"]}"#, &deep, r#""\ud800""#, "tru", r#"{"message_id":"inner"}"#]
+        {
             let body = format!(
                 r#" {{ "message_id" : "m\u0031" , "payload": {payload},"from_account_id":"acct_a","n":5 , "kind":null}}"#
             );
@@ -135,7 +137,9 @@ mod tests {
         assert!(skim(r#"{"kind":"a\u0000"}"#).is_empty());
         assert_eq!(skim(r#"{"kind":"a","kind":"b"}"#)["kind"], "a");
         assert_eq!(skim(r#"{"message_id":"m","kind":"a"#).len(), 1);
-        for nothing in ["", "[]", "null", "{", "{]", r#""kind""#, r#"{"kind""#, r#"{"kind":"#, r#"{"kind":"\"#] {
+        for nothing in
+            ["", "[]", "null", "{", "{]", r#""kind""#, r#"{"kind""#, r#"{"kind":"#, r#"{"kind":"\"#]
+        {
             assert!(skim(nothing).is_empty(), "{nothing}");
         }
     }

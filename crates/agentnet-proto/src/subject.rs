@@ -11,6 +11,8 @@ use crate::{error::ErrorCode, rpc::RpcMethod, signature::PublicKey};
 pub const STREAM: &str = "AGENTNET";
 /// The persister's durable consumer on [`STREAM`], shared by its replicas.
 pub const PERSISTER_CONSUMER: &str = "persister";
+/// Entry of that consumer's metadata: most messages of one transaction.
+pub const PERSISTER_BATCH_METADATA: &str = "agentnet_batch_max";
 /// What [`STREAM`] captures.
 pub const CAPTURED: [&str; 5] =
     ["account.*.inbox", "account.*.replies.*", "account.*.receipts", "agent.capability.*", "agentnet.resend"];

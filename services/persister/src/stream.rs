@@ -2,7 +2,7 @@
 
 use agentnet_proto::{
     Timestamp,
-    subject::{CAPTURED, PERSISTER_CONSUMER, STREAM},
+    subject::{CAPTURED, PERSISTER_BATCH_METADATA, PERSISTER_CONSUMER, STREAM},
 };
 use async_nats::jetstream::{
     self, Context,
@@ -72,6 +72,7 @@ fn consumer_config(config: &StreamConfig) -> pull::Config {
         // For ever: what can't be stored goes to the quarantine and is acknowledged.
         max_deliver: -1,
         max_ack_pending: MAX_ACK_PENDING,
+        metadata: [(PERSISTER_BATCH_METADATA.to_owned(), config.batch_max.to_string())].into(),
         ..pull::Config::default()
     }
 }

@@ -37,9 +37,13 @@ fn people(ctx: &Context, answer: &MetricsResponse) -> Result<(), Failure> {
     let mut facts = Table::facts(ctx.out.width());
     facts.fact("Registry", clean(&answer.server_id));
     facts.fact("At", format!("{} UTC", time::date_time(&answer.generated_at)));
-    facts.fact("Not stored yet", format!("{} messages", queue.size));
-    facts.fact("Batches", format!("up to {} messages or {} ms", queue.batch_size, queue.flush_ms));
-    facts.fact("Refused, stream full", queue.overflow_count);
+    facts.fact("Not stored yet", format!("{} messages, {} bytes", queue.size, queue.bytes));
+    if queue.max_bytes > 0 {
+        facts.fact("Room for", format!("{} bytes", queue.max_bytes));
+    }
+    if queue.batch_size > 0 {
+        facts.fact("Batches", format!("up to {} messages", queue.batch_size));
+    }
     ctx.out.line(facts.render())?;
     let called: Vec<_> = answer.handlers.iter().filter(|(_, counts)| counts.calls > 0).collect();
     if !called.is_empty() {

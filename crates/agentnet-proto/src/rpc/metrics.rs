@@ -40,13 +40,19 @@ pub struct WriteQueue {
     pub enabled: bool,
     /// Messages in the stream that aren't in Postgres yet.
     pub size: u64,
-    /// Most messages the stream holds; 0 means no limit by count.
+    /// Their bytes; new here.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Most messages the stream holds; 0 when only their bytes are limited, as the persister makes it.
     pub max: u64,
-    /// Most messages of one transaction.
+    /// Most bytes the stream holds; 0 without a stream. New here.
+    #[serde(default)]
+    pub max_bytes: u64,
+    /// Most messages of one transaction; 0 when no persister has said so.
     pub batch_size: u64,
-    /// Longest wait for a batch to fill, in milliseconds.
+    /// Longest wait for a batch to fill, in milliseconds: always 0, what is there is committed at once.
     pub flush_ms: u64,
-    /// Publishes the stream refused because it was full.
+    /// Messages that went past the queue: always 0, a full stream makes senders wait and send again.
     pub overflow_count: u64,
 }
 

@@ -48,7 +48,7 @@ impl Config {
     pub fn new(database_url: SecretString) -> Self {
         Self {
             database_url,
-            batch_max: 500,
+            batch_max: stream::DEFAULT_BATCH_MAX,
             max_message_bytes: DEFAULT_MAX_PAYLOAD_BYTES,
             chars_per_token: 4,
             start_deadline: Duration::from_secs(60),
@@ -72,8 +72,9 @@ impl Config {
         let wait = Duration::from_secs(1)..=Duration::from_secs(3600);
         warn_about_legacy(env);
         let security = security(env)?;
+        let batch_max = to_usize(env.integer("PERSISTER_BATCH_MAX", default.batch_max as u64, 1..=10_000)?);
         Ok(Self {
-            batch_max: to_usize(env.integer("PERSISTER_BATCH_MAX", default.batch_max as u64, 1..=10_000)?),
+            batch_max,
             max_message_bytes: to_usize(env.integer(
                 "AGENTNET_MAX_PAYLOAD_BYTES",
                 default.max_message_bytes as u64,
@@ -81,7 +82,7 @@ impl Config {
             )?),
             chars_per_token: chars_per_token(env, default.chars_per_token)?,
             start_deadline: env.seconds("PERSISTER_START_SECONDS", default.start_deadline, wait)?,
-            stream: StreamConfig::from_env(env)?,
+            stream: StreamConfig { batch_max, ..StreamConfig::from_env(env)? },
             security,
             deployment: deployment(env, security)?,
             alarm: alarm(env, default.alarm)?,

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use agentnet_service::config::{ConfigError, Env};
 
+/// Most messages of one transaction unless set.
+pub(super) const DEFAULT_BATCH_MAX: usize = 500;
+
 /// Stream section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamConfig {
@@ -11,13 +14,20 @@ pub struct StreamConfig {
     pub max_bytes: i64,
     /// `AGENTNET_STREAM_REPLICAS`: servers of a cluster that hold each message. 1.
     pub replicas: usize,
+    /// Most messages of one transaction, as `registry.metrics` reports it: [`Config::batch_max`](super::Config).
+    pub batch_max: usize,
     /// After how long without a sign from us the stream gives a message to another replica. 5 s.
     pub ack_wait: Duration,
 }
 
 impl Default for StreamConfig {
     fn default() -> Self {
-        Self { max_bytes: 1 << 30, replicas: 1, ack_wait: Duration::from_secs(5) }
+        Self {
+            max_bytes: 1 << 30,
+            replicas: 1,
+            batch_max: DEFAULT_BATCH_MAX,
+            ack_wait: Duration::from_secs(5),
+        }
     }
 }
 
