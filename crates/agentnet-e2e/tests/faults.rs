@@ -95,6 +95,11 @@ fn nothing_is_lost_when_recipients_die() {
     promises_hold(&[&["--seconds", "6", "--kill", "agent"], &SOON_GONE[..]].concat(), 2);
 }
 
+#[test]
+fn nothing_queued_in_a_file_is_lost_when_senders_die() {
+    promises_hold(&["--seconds", "8", "--kill", "sender", "--seed", "1"], 3);
+}
+
 #[track_caller]
 fn is_caught(args: &[&str], finding: &str) {
     let output = faults(&directory(), args);
@@ -117,6 +122,13 @@ fn recipients_without_dedupe_are_caught() {
 #[test]
 fn senders_without_an_outbox_are_caught() {
     is_caught(&["--seconds", "6", "--kill", "nats", "--sabotage", "no-outbox", "--deadline", "5"], "lost");
+}
+
+#[test]
+fn killed_senders_without_a_file_are_caught() {
+    let args =
+        ["--seconds", "8", "--kill", "sender", "--sabotage", "no-outbox", "--deadline", "5", "--seed", "1"];
+    is_caught(&args, "lost");
 }
 
 #[test]

@@ -8,7 +8,8 @@
 //! | after the commit: notices to senders, then acknowledgements to the stream | `notify`, `notice` |
 //!
 //! Beside them, `progress` tells the registry until when everything is committed, and raises the alarm over what left the
-//! stream without being stored; `lag` watches how full the stream is.
+//! stream without being stored; `lag` watches how full the stream is; `stall` has messages brought again that the stream
+//! holds and its consumer passed over.
 //!
 //! The stages run at once, so that the next batch is decoded while Postgres commits and the last one is answered while
 //! the next commits. Nothing lingers: alone, a message is committed at once; under load batches grow by themselves.
@@ -28,6 +29,7 @@ mod notify;
 mod progress;
 mod service;
 mod source;
+mod stall;
 pub mod stream;
 mod tap;
 mod work;

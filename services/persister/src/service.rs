@@ -29,6 +29,7 @@ use crate::{
     notify::Notifier,
     progress::{self, AlarmConfig},
     source::{MEMORY_KIB, Source},
+    stall,
     stream::{self, Opened, StreamError},
     tap::Tap,
     writer::{Writer, items_max},
@@ -154,6 +155,7 @@ impl Service for Persister {
         let (board, stop_progress) = (handle.board.clone(), stop.clone());
         let watching = progress::watch(jetstream.clone(), store.clone(), board, stop_progress);
         parts.spawn(named("progress", watching));
+        parts.spawn(named("stall", stall::watch(jetstream.clone(), config.stream, stop.clone())));
         parts.spawn(named("lag", lag::watch(jetstream, handle, stop)));
         let mut broken = None;
         while let Some(ended) = parts.join_next().await {

@@ -8,6 +8,7 @@ use agentnet_e2e::faults::{
     report::{Report, table},
     run,
     scenario::Scenario,
+    sender::{self, SenderArgs},
     service, stack,
 };
 use anyhow::Result;
@@ -28,6 +29,9 @@ enum Part {
     /// A recipient.
     #[command(hide = true)]
     Agent(AgentArgs),
+    /// A sender.
+    #[command(hide = true)]
+    Sender(SenderArgs),
     /// A registry replica.
     #[command(hide = true)]
     Registry,
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         Some(Part::Registry) => service::registry(),
         Some(Part::Persister) => service::persister(),
         Some(Part::Agent(args)) => end(log().and_then(|()| recipient(args)).map(|()| true)),
+        Some(Part::Sender(args)) => end(log().and_then(|()| sending(args)).map(|()| true)),
         None => end(log().and_then(|()| runs(&cli.run))),
     }
 }
@@ -67,6 +72,10 @@ fn recipient(args: AgentArgs) -> Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(agent::run(args))
 }
 
+fn sending(args: SenderArgs) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(sender::run(args))
+}
+
 /// Whether every promise held, in every run, in time.
 fn runs(args: &RunArgs) -> Result<bool> {
     let mut scenarios = args.scenarios();
@@ -88,7 +97,7 @@ fn runs(args: &RunArgs) -> Result<bool> {
             _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
         }
     })?;
-    println!("{}", table(&reports));
+    println!("{}", table(&reports, args.markdown));
     for report in &reports {
         explain(report);
     }

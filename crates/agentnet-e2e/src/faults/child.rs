@@ -107,6 +107,11 @@ impl Child {
         }
     }
 
+    /// Its standard output, for whoever reads all of it. Once for each start.
+    pub fn take_stdout(&mut self) -> Option<BufReader<ChildStdout>> {
+        self.stdout.take()
+    }
+
     /// True while it runs, stopped ones included.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)))

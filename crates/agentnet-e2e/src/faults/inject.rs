@@ -17,6 +17,7 @@ use super::{
     agents::Fleet,
     proxy::{Proxy, Shape},
     scenario::{Fault, Scenario},
+    senders::Senders,
     stack::{SmallDisk, Stack},
 };
 
@@ -38,6 +39,8 @@ pub struct Injector {
     pub stack: Arc<Stack>,
     /// The agents.
     pub fleet: Arc<Fleet>,
+    /// The senders that are processes.
+    pub senders: Arc<Senders>,
     /// Decides whom it hits, and when.
     pub rng: StdRng,
     /// Beginning of the load.
@@ -47,8 +50,14 @@ pub struct Injector {
 
 impl Injector {
     /// Prepares for a run; the same seed hits the same targets.
-    pub fn new(stack: Arc<Stack>, fleet: Arc<Fleet>, seed: u64, start: Instant) -> Self {
-        Self { stack, fleet, rng: StdRng::seed_from_u64(seed), start, log: Log::default() }
+    pub fn new(
+        stack: Arc<Stack>,
+        fleet: Arc<Fleet>,
+        senders: Arc<Senders>,
+        seed: u64,
+        start: Instant,
+    ) -> Self {
+        Self { stack, fleet, senders, rng: StdRng::seed_from_u64(seed), start, log: Log::default() }
     }
 
     /// Hits every two seconds, for the last time at `last`. When it returns, every process runs again and every
@@ -96,6 +105,7 @@ impl Injector {
             Fault::KillRegistry | Fault::FreezeRegistry => self.stack.registries.len(),
             Fault::KillPersister | Fault::FreezePersister => self.stack.persisters.len(),
             Fault::KillAgent | Fault::FreezeAgent => self.fleet.len(),
+            Fault::KillSender | Fault::KillSenderAlone => self.senders.len(),
             Fault::KillPostgres | Fault::RestartPostgres | Fault::FillDisk | Fault::KillMidCommit => 1,
             Fault::CutNats | Fault::StallNats | Fault::HalfOpenNats | Fault::DelayNats | Fault::ThinNats => {
                 self.stack.nats_proxies.len()
@@ -128,6 +138,13 @@ impl Injector {
             Fault::KillRegistry => self.stack.registries[target].lock().await.child.kill().await?,
             Fault::KillPersister => self.stack.persisters[target].lock().await.child.kill().await?,
             Fault::KillAgent => self.fleet.kill(target).await?,
+            Fault::KillSender => self.senders.kill(target).await?,
+            Fault::KillSenderAlone => {
+                self.kill_nats().await?;
+                // Long enough for it to queue something.
+                sleep(Duration::from_millis(200)).await;
+                self.senders.kill(target).await?;
+            }
             Fault::KillMidCommit => {
                 self.postgres_proxy()?.shape(Shape::STALLED);
                 // Long enough for messages to pile up in the persisters.
@@ -165,6 +182,11 @@ impl Injector {
             Fault::KillRegistry => self.stack.registries[target].lock().await.start().await?,
             Fault::KillPersister => self.stack.persisters[target].lock().await.start().await?,
             Fault::KillAgent => self.fleet.start_again(target).await?,
+            Fault::KillSender => self.senders.start_again(target).await?,
+            Fault::KillSenderAlone => {
+                self.restart_nats().await?;
+                self.senders.start_again(target).await?;
+            }
             Fault::KillMidCommit => {
                 self.postgres_proxy()?.cut();
                 self.postgres_proxy()?.shape(Shape::CLEAR);
@@ -202,9 +224,21 @@ impl Injector {
         }
         if self.stack.options().small_disk == Some(SmallDisk::Nats) {
             // A nats-server that met a full disk takes nothing into the stream any more, and says that it is well.
-            for server in self.stack.nats.clone() {
-                spawn_blocking(move || server.restart()).await??;
-            }
+            self.restart_nats().await?;
+        }
+        Ok(())
+    }
+
+    async fn kill_nats(&self) -> Result<()> {
+        for server in self.stack.nats.clone() {
+            spawn_blocking(move || server.kill()).await?;
+        }
+        Ok(())
+    }
+
+    async fn restart_nats(&self) -> Result<()> {
+        for server in self.stack.nats.clone() {
+            spawn_blocking(move || server.restart()).await??;
         }
         Ok(())
     }
@@ -221,7 +255,9 @@ impl Injector {
                 service.start().await?;
             }
         }
-        for name in self.fleet.revive().await? {
+        let mut revived = self.fleet.revive().await?;
+        revived.extend(self.senders.revive().await?);
+        for name in revived {
             self.note(&format!("{name} had ended"));
             self.log.collapsed += 1;
         }

@@ -34,6 +34,8 @@ pub enum Form {
 pub enum Told {
     /// The send returned without an error: at least this stage.
     Acknowledged(Stage),
+    /// It is in the sender's file: it will be stored, whatever happens to the sender.
+    Queued,
     /// The send returned an error of this code: nothing is promised.
     Failed(String),
     /// Nothing was asked for.
@@ -66,6 +68,15 @@ impl Entry {
     pub fn acknowledged(&self) -> Option<Stage> {
         match &self.told {
             Some((Told::Acknowledged(stage), _)) => Some(*stage),
+            _ => None,
+        }
+    }
+
+    /// What the sender may believe: the stage, or that it is in its file.
+    pub fn promised(&self) -> Option<&'static str> {
+        match &self.told {
+            Some((Told::Acknowledged(stage), _)) => Some(stage.as_str()),
+            Some((Told::Queued, _)) => Some("queued"),
             _ => None,
         }
     }
@@ -147,6 +158,17 @@ impl Ledger {
         }
     }
 
+    /// A sender was killed: what it waits for, it won't be told.
+    pub fn sender_died(&self, sender: &str) {
+        let entries = self.lock();
+        let waiting = entries.values().filter(|entry| entry.sender == sender && entry.told.is_none());
+        let waiting: Vec<String> = waiting.map(|entry| entry.message_id.clone()).collect();
+        drop(entries);
+        for message_id in waiting {
+            self.told(&message_id, Told::Nothing);
+        }
+    }
+
     /// Messages whose senders wait.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
@@ -160,9 +182,8 @@ impl Ledger {
 
     fn write(&self, entry: &Entry, now: Duration) {
         let (stage, error) = match &entry.told {
-            Some((Told::Acknowledged(stage), _)) => (Some(stage.as_str()), None),
             Some((Told::Failed(code), _)) => (None, Some(code.as_str())),
-            _ => (None, None),
+            _ => (entry.promised(), None),
         };
         let line = Line {
             message_id: &entry.message_id,

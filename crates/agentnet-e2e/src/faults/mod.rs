@@ -6,6 +6,7 @@
 //! | [`stack`], [`child`], [`service`] | a private network of separate processes, killed with -9 and started again |
 //! | [`agents`], [`agent`], [`journal`] | recipients, and the rows they write as their effects |
 //! | [`load`], [`ledger`] | senders at a fixed rate, and what they were told |
+//! | [`senders`], [`sender`] | senders that are processes, with their outboxes in files |
 //! | [`inject`], [`proxy`] | faults |
 //! | [`rest`], [`check`] | waits until nothing moves, then compares ledger, journals and Postgres |
 //! | [`run`](mod@run), [`report`] | one run from an empty directory to a verdict |
@@ -31,5 +32,7 @@ pub mod report;
 pub mod rest;
 pub mod run;
 pub mod scenario;
+pub mod sender;
+pub mod senders;
 pub mod service;
 pub mod stack;

@@ -19,11 +19,25 @@ pub enum Kill {
     Persister,
     /// Recipients.
     Agent,
+    /// Senders with their outboxes in files.
+    Sender,
     /// All of them at random.
     All,
     /// Nothing: the figures to compare with.
     None,
 }
+
+/// In the order of the table.
+const EVERY_KILL: [Kill; 8] = [
+    Kill::None,
+    Kill::Nats,
+    Kill::Postgres,
+    Kill::Registry,
+    Kill::Persister,
+    Kill::Agent,
+    Kill::Sender,
+    Kill::All,
+];
 
 impl From<Kill> for Scenario {
     fn from(kill: Kill) -> Self {
@@ -33,6 +47,7 @@ impl From<Kill> for Scenario {
             Kill::Registry => Self::Registry,
             Kill::Persister => Self::Persister,
             Kill::Agent => Self::Agent,
+            Kill::Sender => Self::Sender,
             Kill::All => Self::All,
             Kill::None => Self::None,
         }
@@ -50,7 +65,10 @@ pub struct RunArgs {
     pub rate: f64,
     /// Whom to kill -9, every two seconds.
     #[arg(long)]
-    pub kill: Option<Kill>,
+    pub kill: Vec<Kill>,
+    /// Every kind of kill, one run after the other, and one without: the table of docs/DURABILITY.md.
+    #[arg(long, conflicts_with_all = ["kill", "scenario", "every_scenario"])]
+    pub every_kill: bool,
     /// Other things to do to the network; may be given several times.
     #[arg(long)]
     pub scenario: Vec<Scenario>,
@@ -84,6 +102,9 @@ pub struct RunArgs {
     /// Seconds to wait for everything to come to rest; three times what the scenario is allowed unless given.
     #[arg(long, value_parser = positive)]
     pub deadline: Option<f64>,
+    /// Prints the table as Markdown.
+    #[arg(long)]
+    pub markdown: bool,
     /// Ends with one JSON object per run.
     #[arg(long)]
     pub json: bool,
@@ -101,7 +122,10 @@ impl RunArgs {
         if self.every_scenario {
             return Scenario::value_variants().to_vec();
         }
-        let mut scenarios: Vec<Scenario> = self.kill.map(Scenario::from).into_iter().collect();
+        if self.every_kill {
+            return EVERY_KILL.map(Scenario::from).to_vec();
+        }
+        let mut scenarios: Vec<Scenario> = self.kill.iter().copied().map(Scenario::from).collect();
         scenarios.extend(&self.scenario);
         if scenarios.is_empty() {
             scenarios.push(Scenario::None);

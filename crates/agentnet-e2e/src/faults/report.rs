@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{
+    Table,
+    presets::{ASCII_MARKDOWN, UTF8_HORIZONTAL_ONLY},
+};
 use serde::Serialize;
 
 use super::{
@@ -24,7 +27,7 @@ pub struct Report {
     pub rate: f64,
     /// Handed to senders.
     pub sent: u64,
-    /// Senders were told that they are stored, or more.
+    /// Senders were told that they are stored, or more, or in the sender's file.
     pub acknowledged: u64,
     /// Of these, had their effect.
     pub handled: u64,
@@ -133,10 +136,10 @@ impl Report {
     }
 }
 
-/// A table of runs.
-pub fn table(reports: &[Report]) -> Table {
+/// A table of runs, as text or as Markdown.
+pub fn table(reports: &[Report], markdown: bool) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(if markdown { ASCII_MARKDOWN } else { UTF8_HORIZONTAL_ONLY });
     table.set_header([
         "scenario",
         "sent",

@@ -76,7 +76,7 @@ async fn look(stack: &Stack, load: &Load, effects: &mut Effects) -> Result<Unres
     let waiting = ledger.open();
     effects.catch_up()?;
     let acknowledged: HashSet<&str> =
-        entries.iter().filter(|e| e.acknowledged().is_some()).map(|e| e.message_id.as_str()).collect();
+        entries.iter().filter(|e| e.promised().is_some()).map(|e| e.message_id.as_str()).collect();
     let unhandled = acknowledged.iter().filter(|id| !effects.seen.contains(**id)).count();
     let mut unrest = Unrest { waiting, unhandled, unconfirmed: load.unconfirmed(), ..Unrest::default() };
     if waiting + unhandled + unrest.unconfirmed > 0 {
@@ -86,7 +86,7 @@ async fn look(stack: &Stack, load: &Load, effects: &mut Effects) -> Result<Unres
     unrest.in_stream = in_stream(stack).await?;
     let settled: HashSet<&str> = entries
         .iter()
-        .filter(|e| e.acknowledged().is_some() && e.form != Form::Legacy)
+        .filter(|e| e.promised().is_some() && e.form != Form::Legacy)
         .map(|e| e.message_id.as_str())
         .collect();
     let mut connection = PgConnection::connect(&stack.direct_database_url()).await?;

@@ -22,6 +22,7 @@ use super::{
     report::Report,
     rest,
     scenario::{Sabotage, Scenario},
+    senders::{self, Senders},
     service::EARLY_ACK,
     stack::{Options, SmallDisk, Stack},
 };
@@ -30,6 +31,9 @@ use super::{
 const SKEW: Duration = Duration::from_secs(25);
 /// Work per message of a slow consumer: it takes half of what it is sent at 500 messages a second.
 const SLOW_MS: u64 = 16;
+
+/// Senders that are processes, in the scenario that kills them.
+const SENDER_PROCESSES: usize = 3;
 
 /// Runs a scenario.
 ///
@@ -51,7 +55,21 @@ async fn run_in(args: &RunArgs, scenario: Scenario, seed: u64, dir: &TempDir) ->
     let stack = Arc::new(Stack::start(stack_options(args, scenario, seed, dir)?).await?);
     let fleet = Arc::new(Fleet::start(&stack, &traits(args, scenario, seed)).await?);
     let ledger = Arc::new(Ledger::create(&dir.path().join("ledger.jsonl"))?);
-    let mut load = Load::prepare(load_plan(args, scenario, seed, &stack, &fleet), ledger.clone()).await?;
+    let mut plan = load_plan(args, scenario, seed, &stack, &fleet);
+    let mut processes = senders::Plan {
+        senders: 0,
+        rate: plan.rate / 2.0,
+        lasts: plan.lasts,
+        targets: plan.targets.clone(),
+        no_outbox: plan.no_outbox,
+        signed: plan.signed,
+    };
+    if scenario == Scenario::Sender {
+        // They carry half of the load; the others are what is measured.
+        (processes.senders, plan.rate) = (SENDER_PROCESSES, plan.rate / 2.0);
+    }
+    let mut load = Load::prepare(plan, ledger.clone()).await?;
+    let senders = Arc::new(Senders::start(&stack, ledger.clone(), &processes).await?);
     let start = Instant::now();
     let ledger_start = ledger.elapsed();
     let away = (scenario == Scenario::Offline).then(|| fleet.len() - 1);
@@ -59,7 +77,7 @@ async fn run_in(args: &RunArgs, scenario: Scenario, seed: u64, dir: &TempDir) ->
         fleet.send_away(sleeper).await?;
     }
     let faults = {
-        let injector = Injector::new(stack.clone(), fleet.clone(), seed, start);
+        let injector = Injector::new(stack.clone(), fleet.clone(), senders.clone(), seed, start);
         tokio::spawn(injector.run(scenario, Duration::from_secs_f64(args.every), args.lasts()))
     };
     let wake = {
@@ -75,6 +93,7 @@ async fn run_in(args: &RunArgs, scenario: Scenario, seed: u64, dir: &TempDir) ->
     let log = faults.await??;
     let over = Instant::now();
     fleet.revive().await?;
+    senders.revive().await?;
     let (quiet, unrest) = rest::wait(&stack, &load, args.rest_deadline(scenario)).await?;
     let entries = ledger.entries();
     let mut report = empty(args, scenario, seed);

@@ -17,6 +17,10 @@ pub enum Fault {
     KillPersister,
     /// kill -9 of a recipient, and its restart.
     KillAgent,
+    /// kill -9 of a sender whose outbox is a file, and its restart.
+    KillSender,
+    /// The same while nats-server is down: what the sender has queued is nowhere but in its file.
+    KillSenderAlone,
     /// kill -9 of every persister while Postgres doesn't answer: between taking messages and their COMMIT.
     KillMidCommit,
     /// Orderly restart of Postgres.
@@ -57,6 +61,8 @@ impl Fault {
                 | Self::KillRegistry
                 | Self::KillPersister
                 | Self::KillAgent
+                | Self::KillSender
+                | Self::KillSenderAlone
                 | Self::KillMidCommit
         )
     }
@@ -89,6 +95,9 @@ pub enum Scenario {
     Persister,
     /// kill -9 of recipients.
     Agent,
+    /// kill -9 of senders, which are processes then, with their outboxes in files; half of the time while nats-server is
+    /// down.
+    Sender,
     /// kill -9 of all of them at random, up to two at once.
     All,
     /// kill -9 of all persisters at the worst moment.
@@ -129,6 +138,7 @@ impl Scenario {
             Self::Registry => &[Fault::KillRegistry],
             Self::Persister => &[Fault::KillPersister],
             Self::Agent => &[Fault::KillAgent],
+            Self::Sender => &[Fault::KillSender, Fault::KillSenderAlone],
             Self::All => &[
                 Fault::KillNats,
                 Fault::KillPostgres,
@@ -164,7 +174,15 @@ impl Scenario {
     /// Longest wait for an acknowledgement that is taken for normal.
     pub fn wait_limit(self) -> Option<Duration> {
         // Several faults at once, and disks and links that stay bad for as long as the fault lasts, have no figure.
-        let single = [Self::None, Self::Nats, Self::Postgres, Self::Registry, Self::Persister, Self::Agent];
+        let single = [
+            Self::None,
+            Self::Nats,
+            Self::Postgres,
+            Self::Registry,
+            Self::Persister,
+            Self::Agent,
+            Self::Sender,
+        ];
         single.contains(&self).then_some(Duration::from_secs(5))
     }
 }

@@ -46,7 +46,7 @@ impl Finding {
 /// What a run came to.
 #[derive(Debug, Clone, Default)]
 pub struct Verdict {
-    /// Messages whose senders were told that they are stored, or more.
+    /// Messages whose senders were told that they are stored, or more, or in the sender's file.
     pub acknowledged: u64,
     /// Of these, those that had their effect.
     pub handled: u64,
@@ -156,7 +156,7 @@ fn judge_promises(evidence: &Evidence<'_>, verdict: &mut Verdict) {
         if let Some((Told::Failed(code), _)) = &entry.told {
             *verdict.failed.entry(code.clone()).or_default() += 1;
         }
-        let Some(stage) = entry.acknowledged() else { continue };
+        let Some(promise) = entry.promised() else { continue };
         verdict.acknowledged += 1;
         let effects = evidence.deeds.effects.get(&entry.message_id).map_or(0, Vec::len);
         verdict.handled += u64::from(effects > 0);
@@ -176,9 +176,9 @@ fn judge_promises(evidence: &Evidence<'_>, verdict: &mut Verdict) {
             )
         };
         if let Some(missing) = missing {
-            verdict.lost.add(|| format!("{} was acknowledged as {stage} and {missing}", who()));
+            verdict.lost.add(|| format!("{} was acknowledged as {promise} and {missing}", who()));
         }
-        if stage == Stage::Processed && effects == 0 {
+        if entry.acknowledged() == Some(Stage::Processed) && effects == 0 {
             verdict
                 .untrue
                 .add(|| format!("{}: its sender was told `processed`, and there was no effect", who()));
