@@ -62,6 +62,8 @@ CREATE INDEX agent_capability_grants_account ON agent_capability_grants (account
 -- `members`: only members post and read, and `thread:<id>` reaches each of them. `open`: anybody may post.
 ALTER TABLE agent_threads
     ADD COLUMN access text NOT NULL DEFAULT 'open' CHECK (access IN ('open', 'members')),
+    -- Of threads with members: whether any account may join.
+    ADD COLUMN public boolean NOT NULL DEFAULT false,
     -- Who wrote to whom: `<from>><to>` for messages, `<from>~<to>` for replies. Bounded; see docs/SECURITY.md for what
     -- reading it allows.
     ADD COLUMN addressed text[] NOT NULL DEFAULT '{}';

@@ -93,6 +93,10 @@ codes! {
     FromTsInvalid = "from_ts_invalid", 400, false;
     /// `to_ts` is not an ISO 8601 time.
     ToTsInvalid = "to_ts_invalid", 400, false;
+    /// A thread of that id exists; choose another id.
+    ThreadExists = "thread_exists", 409, false;
+    /// The thread has as many members as a thread may have.
+    ThreadFull = "thread_full", 409, false;
     /// Nothing of that name or id exists.
     NotFound = "not_found", 404, false;
     /// There is no such method.
@@ -117,6 +121,8 @@ codes! {
     MessageSearchFailed = "message_search_failed", 503, true;
     /// The deliveries could not be read or changed; try again.
     DeliveriesFailed = "deliveries_failed", 503, true;
+    /// The thread's members could not be read or changed; try again.
+    ThreadFailed = "thread_failed", 503, true;
     /// The database can't be reached; try again.
     StoreUnavailable = "store_unavailable", 503, true;
     /// The answer would exceed the size NATS carries; ask for fewer rows.

@@ -170,6 +170,8 @@ pub enum Subject {
     Redelivery(AccountId),
     /// `account.<id>.stream.<stream_id>`: deltas, cancels and resumes of streamed replies.
     Stream(AccountId, Token),
+    /// `account.<id>.threads`: the registry tells whose standing to which thread changed.
+    Threads(AccountId),
     /// `agent.capability.<name>`: messages to any one agent with the capability.
     Capability(Capability),
 }
@@ -188,6 +190,7 @@ impl Subject {
             | Self::Replies(..)
             | Self::Receipts(_)
             | Self::Stored(_)
+            | Self::Threads(_)
             | Self::Stream(..) => None,
         }
     }
@@ -226,6 +229,7 @@ impl fmt::Display for Subject {
             Self::Stored(id) => write!(f, "account.{id}.stored"),
             Self::Redelivery(id) => write!(f, "account.{id}.redelivery"),
             Self::Stream(id, stream) => write!(f, "account.{id}.stream.{stream}"),
+            Self::Threads(id) => write!(f, "account.{id}.threads"),
             Self::Capability(name) => write!(f, "agent.capability.{name}"),
         }
     }
@@ -263,6 +267,7 @@ impl FromStr for Subject {
             ["account", id, "receipts"] => Ok(Self::Receipts(account(id)?)),
             ["account", id, "stored"] => Ok(Self::Stored(account(id)?)),
             ["account", id, "redelivery"] => Ok(Self::Redelivery(account(id)?)),
+            ["account", id, "threads"] => Ok(Self::Threads(account(id)?)),
             ["account", id, "replies", t] => Ok(Self::Replies(account(id)?, token(t)?)),
             ["account", id, "stream", s] => Ok(Self::Stream(account(id)?, token(s)?)),
             ["agent", "capability", name] => {
@@ -310,6 +315,7 @@ mod tests {
             id().prop_map(Subject::Receipts),
             id().prop_map(Subject::Stored),
             id().prop_map(Subject::Redelivery),
+            id().prop_map(Subject::Threads),
             (id(), token()).prop_map(|(i, t)| Subject::Replies(i, t)),
             (id(), token()).prop_map(|(i, t)| Subject::Stream(i, t)),
             "[^\\s.*>$\\x00-\\x1f\\x7f-\\x9f]{1,20}"

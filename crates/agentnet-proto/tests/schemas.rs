@@ -50,6 +50,13 @@ fn all() -> Vec<(&'static str, Value)> {
         ("redrive_response", schema::<rpc::RedriveResponse>()),
         ("why_request", schema::<rpc::WhyRequest>()),
         ("why_response", schema::<rpc::WhyResponse>()),
+        ("thread_create_request", schema::<rpc::ThreadCreateRequest>()),
+        ("thread_invite_request", schema::<rpc::ThreadInviteRequest>()),
+        ("thread_join_request", schema::<rpc::ThreadJoinRequest>()),
+        ("thread_eject_request", schema::<rpc::ThreadEjectRequest>()),
+        ("thread_members_request", schema::<rpc::ThreadMembersRequest>()),
+        ("thread_members_response", schema::<rpc::ThreadMembersResponse>()),
+        ("thread_event", schema::<rpc::ThreadEvent>()),
         ("metrics_request", schema::<rpc::MetricsRequest>()),
         ("metrics_response", schema::<rpc::MetricsResponse>()),
     ]

@@ -11,6 +11,7 @@ pub mod connections;
 pub mod deliveries;
 pub mod ingest;
 pub mod keys;
+pub mod members;
 pub mod messages;
 pub mod progress;
 pub mod retention;
@@ -19,4 +20,7 @@ mod store;
 pub mod threads;
 
 pub use sqlx::PgConnection as Connection;
+
+/// A transaction that outlives whoever began it.
+pub type Transaction = sqlx::Transaction<'static, sqlx::Postgres>;
 pub use store::{Store, StoreConfig, StoreError};

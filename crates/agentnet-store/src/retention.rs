@@ -93,7 +93,8 @@ pub async fn delivery_stubs(pool: &PgPool, after: Duration) -> Result<u64, Store
 }
 
 /// One step over at most `max_threads` threads without activity for longer than `after`: deletes up to 5,000 of
-/// their messages with the deliveries, and the threads that are empty then. Messages that the network still tries to
+/// their messages with the deliveries, and the threads that are empty then; those with members stay, or their ids would be
+/// free for anybody to take. Messages that the network still tries to
 /// deliver stay. Nothing removed means nothing is left to do.
 ///
 /// # Errors
@@ -111,7 +112,8 @@ pub async fn stale_threads(pool: &PgPool, after: Duration, max_threads: i64) -> 
              AND coalesce(last_message_at, updated_at) < now() - make_interval(secs => $1) \
              AND (EXISTS (SELECT FROM agent_messages m WHERE m.thread_id = t.thread_id \
                           AND (m.expires_at IS NULL OR m.expires_at < now())) \
-                  OR NOT EXISTS (SELECT FROM agent_messages m WHERE m.thread_id = t.thread_id)) \
+                  OR (access = 'open' \
+                      AND NOT EXISTS (SELECT FROM agent_messages m WHERE m.thread_id = t.thread_id))) \
          ORDER BY active_minute, thread_id LIMIT $2 FOR UPDATE SKIP LOCKED",
     )
     .bind(after.as_secs_f64())
@@ -139,6 +141,7 @@ pub async fn stale_threads(pool: &PgPool, after: Duration, max_threads: i64) -> 
     }
     let emptied = sqlx::query(
         "DELETE FROM agent_threads t WHERE thread_id = ANY($1) \
+         AND access = 'open' \
          AND NOT EXISTS (SELECT FROM agent_messages m WHERE m.thread_id = t.thread_id)",
     )
     .bind(&threads)

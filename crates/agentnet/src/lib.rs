@@ -73,6 +73,7 @@ struct Readme;
 pub mod auth;
 pub mod connect;
 mod error;
+mod groups;
 pub mod identity;
 mod inbox;
 mod journal;

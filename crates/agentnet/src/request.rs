@@ -183,7 +183,7 @@ impl Inner {
                 // Registries of older versions ignore the filter.
                 Ok(agents.iter().any(|agent| agent.capabilities.iter().any(|c| c == name.as_str())))
             }
-            Route::Thread(_) => Ok(true),
+            Route::Thread(..) => Ok(true),
         }
     }
 }
@@ -269,7 +269,7 @@ impl<'a> RequestMessage<'a> {
             Ok(route) => route?,
             Err(_) => return Err(timed_out(timeout, "the target's account wasn't found out")),
         };
-        if matches!(route, Route::Thread(_)) {
+        if matches!(route, Route::Thread(..)) {
             let detail = "a request goes to one agent; name an account, a username or a capability";
             return Err(Error::new(ErrorKind::InvalidTarget, detail));
         }

@@ -25,6 +25,8 @@ pub struct Counters {
     pub repeated: u64,
     /// Other content under a known message_id.
     pub conflicts: u64,
+    /// Messages that their senders may not post where they did.
+    pub forbidden: u64,
     /// Receipts taken.
     pub receipts: u64,
     /// Items put into quarantine.
@@ -42,7 +44,7 @@ pub struct Counters {
 }
 
 #[derive(Debug, Default)]
-struct Cells([AtomicU64; 11]);
+struct Cells([AtomicU64; 12]);
 
 /// A figure that only grows.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +53,7 @@ pub(crate) enum Count {
     Messages,
     Repeated,
     Conflicts,
+    Forbidden,
     Receipts,
     Quarantined,
     Postponed,
@@ -71,6 +74,7 @@ impl Handle {
             messages,
             repeated,
             conflicts,
+            forbidden,
             receipts,
             quarantined,
             postponed,
@@ -84,6 +88,7 @@ impl Handle {
             messages,
             repeated,
             conflicts,
+            forbidden,
             receipts,
             quarantined,
             postponed,
@@ -120,6 +125,7 @@ impl Count {
             Self::Messages => "messages",
             Self::Repeated => "repeated",
             Self::Conflicts => "conflicts",
+            Self::Forbidden => "forbidden",
             Self::Receipts => "receipts",
             Self::Quarantined => "quarantined",
             Self::Postponed => "postponed",

@@ -95,6 +95,7 @@ impl Notifier {
             (Count::Messages, 0),
             (Count::Repeated, 0),
             (Count::Conflicts, 0),
+            (Count::Forbidden, 0),
             (Count::Receipts, 0),
             (Count::Quarantined, 0),
             (Count::Postponed, 0),
@@ -104,9 +105,10 @@ impl Notifier {
                 Outcome::Written(Verdict::Inserted) => 0,
                 Outcome::Written(Verdict::Repeated) => 1,
                 Outcome::Written(Verdict::Conflict) => 2,
-                Outcome::Written(Verdict::Noted) => 3,
-                Outcome::Written(Verdict::Quarantined) | Outcome::Refused { .. } => 4,
-                Outcome::Written(Verdict::Unresolved | Verdict::Vanished) => 5,
+                Outcome::Written(Verdict::Forbidden) => 3,
+                Outcome::Written(Verdict::Noted) => 4,
+                Outcome::Written(Verdict::Quarantined) | Outcome::Refused { .. } => 5,
+                Outcome::Written(Verdict::Unresolved | Verdict::Vanished) => 6,
             };
             if let Some((_, count)) = counts.get_mut(place) {
                 *count += 1;

@@ -7,10 +7,12 @@ use agentnet_store::access::Reader;
 
 use crate::app::{App, Failed};
 use crate::cache::Miss;
-use crate::caller::Caller;
+use crate::caller::{Call, Caller};
 
 /// Role of accounts that run the network.
 pub(crate) const OPERATOR: &str = "operator";
+/// Status of accounts that are locked out.
+pub(crate) const SUSPENDED: &str = "suspended";
 
 /// With whose eyes the caller reads.
 ///
@@ -30,6 +32,34 @@ pub(crate) async fn reader(app: &App, caller: &Caller) -> Result<Reader, Failed>
     } else {
         Reader::Open(Some(account.clone()))
     })
+}
+
+/// Who asks for a change. Where the network proves the caller, the request may name nobody else; where nothing is proved,
+/// it has to say who asks.
+///
+/// # Errors
+/// [`ErrorCode::Forbidden`], [`ErrorCode::AccountIdRequired`]; [`ErrorCode::Suspended`]; not found; Postgres.
+pub(crate) async fn actor(app: &App, call: &Call, claimed: Option<&str>) -> Result<AccountId, Failed> {
+    let account = match (&call.caller, claimed) {
+        (Caller::Account(account), None) => account.clone(),
+        (Caller::Account(account), Some(claimed)) if claimed == account.as_str() => account.clone(),
+        (Caller::Account(_), Some(_)) => {
+            let detail = "account_id names another account than the one that asks";
+            return Err(RpcError::with_detail(ErrorCode::Forbidden, detail).into());
+        }
+        (Caller::Key(_), _) => return Err(nobody().into()),
+        (Caller::Anyone, None) => return Err(RpcError::from(ErrorCode::AccountIdRequired).into()),
+        (Caller::Anyone, Some(claimed)) => AccountId::new(claimed).map_err(RpcError::from)?,
+    };
+    match app.caches.account(&app.store, account.as_str()).await {
+        Ok(known) if known.status == SUSPENDED => Err(RpcError::from(ErrorCode::Suspended).into()),
+        Ok(_) => Ok(account),
+        Err(Miss::NotFound) => {
+            let detail = format!("there is no account {account}; register it first");
+            Err(RpcError::with_detail(ErrorCode::NotFound, detail).into())
+        }
+        Err(failed) => Err(failed.into()),
+    }
 }
 
 fn nobody() -> RpcError {

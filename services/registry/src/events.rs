@@ -60,7 +60,7 @@ pub(crate) async fn announce_online(app: &App, info: &AgentInfo, opened: &Opened
         at: opened.at,
         agent: info.clone(),
     };
-    publish(app, EventType::Presence, &event).await;
+    publish(app, Subject::Event(EventType::Presence), &event).await;
 }
 
 /// Tells that sessions ended.
@@ -79,24 +79,24 @@ pub(crate) async fn announce_offline(app: &App, ended: Vec<Ended>, reason: Offli
                 ..AgentInfo::default()
             },
         };
-        publish(app, EventType::Presence, &event).await;
+        publish(app, Subject::Event(EventType::Presence), &event).await;
     }
 }
 
 /// Tells that an account changed, so that caches drop it.
 pub(crate) async fn announce_account(app: &App, event: &AccountEvent) {
-    publish(app, EventType::Accounts, event).await;
+    publish(app, Subject::Event(EventType::Accounts), event).await;
 }
 
 /// Tells what happened to an account's key or standing: caches drop it, connections of it end.
 pub(crate) async fn announce_keys(app: &App, event: &AccountEvent) {
-    publish(app, EventType::Keys, event).await;
+    publish(app, Subject::Event(EventType::Keys), event).await;
 }
 
-async fn publish<T: Serialize>(app: &App, kind: EventType, event: &T) {
+pub(crate) async fn publish<T: Serialize>(app: &App, subject: Subject, event: &T) {
     let Ok(body) = serde_json::to_vec(event) else { return };
     // A closed connection means that we are stopping.
-    let _ = app.client.publish(Subject::Event(kind).to_string(), body.into()).await;
+    let _ = app.client.publish(subject.to_string(), body.into()).await;
 }
 
 /// A presence event of any replica, our own included.

@@ -4,65 +4,9 @@
 
 mod support;
 
-use agentnet_local::testing::{TEST_TOKEN, TestNats};
 use serde_json::{Value, json};
+use support::secure::{Asking, id, secure, texts};
 use support::{PATIENCE, World, rows};
-
-const SECURE: [(&str, &str); 2] = [("AGENTNET_SECURITY", "secure"), ("AGENTNET_DEPLOYMENT", "test")];
-
-fn id(letter: char) -> String {
-    format!("acct_{}{letter}", "0".repeat(25))
-}
-
-/// An account that asks on the subjects of secure mode.
-struct Asking {
-    id: String,
-    client: async_nats::Client,
-}
-
-impl Asking {
-    async fn new(world: &World, letter: char) -> Self {
-        let id = id(letter);
-        sqlx::query(
-            "INSERT INTO agent_accounts (account_id, username, display_name, created_at, updated_at) \
-             VALUES ($1, $2, $2, now(), now())",
-        )
-        .bind(&id)
-        .bind(letter.to_string())
-        .execute(&world.pool)
-        .await
-        .unwrap();
-        Self { client: connect(&world.nats, &id).await, id }
-    }
-
-    async fn call(&self, method: &str, body: Value) -> Value {
-        let subject = format!("registry.{method}.{}", self.id);
-        let request = self.client.request(subject, body.to_string().into());
-        let answer = tokio::time::timeout(PATIENCE, request).await.expect("no answer in time").unwrap();
-        serde_json::from_slice(&answer.payload).unwrap()
-    }
-
-    async fn messages(&self, method: &str, body: Value) -> Vec<String> {
-        texts(&self.call(method, body).await, "messages", "message_id")
-    }
-
-    async fn thread(&self, thread: &str) -> Vec<String> {
-        self.messages("thread_messages", json!({"thread_id": thread})).await
-    }
-}
-
-async fn connect(nats: &TestNats, id: &str) -> async_nats::Client {
-    async_nats::ConnectOptions::with_token(TEST_TOKEN.to_owned())
-        .custom_inbox_prefix(format!("_INBOX.{id}"))
-        .connect(nats.url())
-        .await
-        .unwrap()
-}
-
-fn texts(answer: &Value, list: &str, name: &str) -> Vec<String> {
-    let rows = answer[list].as_array().unwrap_or_else(|| panic!("{answer}"));
-    rows.iter().map(|row| row[name].as_str().unwrap().to_owned()).collect()
-}
 
 /// A stored message, as the persister leaves it; `at` in seconds.
 async fn sent(world: &World, message: &str, thread: &str, at: u32, from: char, to: char, kind: &str) {
@@ -103,7 +47,7 @@ async fn sent(world: &World, message: &str, thread: &str, at: u32, from: char, t
 #[tokio::test]
 async fn writing_into_a_thread_shows_nothing_of_it() {
     let world = World::new().await;
-    let registry = world.registry(&SECURE).await;
+    let registry = world.registry(&secure()).await;
     let (a, b, m) =
         (Asking::new(&world, 'a').await, Asking::new(&world, 'b').await, Asking::new(&world, 'm').await);
     sent(&world, "m1", "t", 1, 'a', 'b', "direct").await;
@@ -169,7 +113,7 @@ async fn writing_into_a_thread_shows_nothing_of_it() {
 #[tokio::test]
 async fn a_thread_id_taken_first_shows_nothing_of_those_who_come_later() {
     let world = World::new().await;
-    let registry = world.registry(&SECURE).await;
+    let registry = world.registry(&secure()).await;
     let (m, c) = (Asking::new(&world, 'm').await, Asking::new(&world, 'c').await);
     sent(&world, "s1", "project-x", 1, 'm', 'a', "direct").await;
     sent(&world, "s2", "project-x", 2, 'a', 'b', "direct").await;
@@ -185,7 +129,8 @@ async fn a_thread_id_taken_first_shows_nothing_of_those_who_come_later() {
 async fn operators_read_everything() {
     let world = World::new().await;
     let key = agentnet_proto::signature::SecretKey::from_seed(&[9; 32]).verifying();
-    let settings = [SECURE[0], SECURE[1], ("AGENTNET_OPERATOR_KEYS", &key.to_nkey())];
+    let nkey = key.to_nkey();
+    let settings = [&secure()[..], &[("AGENTNET_OPERATOR_KEYS", nkey.as_str())]].concat();
     let registry = world.registry(&settings).await;
     let (o, n) = (Asking::new(&world, 'p').await, Asking::new(&world, 'n').await);
     sent(&world, "m1", "t", 1, 'a', 'b', "direct").await;

@@ -11,6 +11,7 @@ use crate::error::ErrorCode;
 
 mod deliveries;
 mod discovery;
+mod members;
 mod messages;
 mod metrics;
 mod network;
@@ -20,6 +21,7 @@ mod threads;
 
 pub use deliveries::*;
 pub use discovery::*;
+pub use members::*;
 pub use messages::*;
 pub use metrics::*;
 pub use network::*;
@@ -90,6 +92,18 @@ methods! {
     Redrive = "redrive", NotAnObject;
     /// The whole path of one message.
     Why = "why", NotAnObject;
+    /// Makes a thread with members.
+    ThreadCreate = "thread_create", NotAnObject;
+    /// An owner asks accounts into a thread.
+    ThreadInvite = "thread_invite", NotAnObject;
+    /// An account comes into a thread.
+    ThreadJoin = "thread_join", NotAnObject;
+    /// A member goes.
+    ThreadLeave = "thread_leave", NotAnObject;
+    /// An owner puts members out.
+    ThreadEject = "thread_eject", NotAnObject;
+    /// Who is in a thread.
+    ThreadMembers = "thread_members", NotAnObject;
     /// The registry's own figures.
     Metrics = "metrics", NotAnObject;
 }

@@ -52,9 +52,9 @@ pub(super) struct Columns<'a> {
 pub(super) struct Deliveries<'a>(BTreeMap<(&'a str, &'a str), Delivery<'a>>);
 
 impl<'a> Deliveries<'a> {
-    /// Adds the deliveries of a message that was inserted.
-    pub(super) fn message(&mut self, message: &'a MessageRow) {
-        for recipient in &message.recipients {
+    /// Adds the deliveries of a message that was inserted, to these recipients.
+    pub(super) fn message(&mut self, message: &'a MessageRow, recipients: &'a [Recipient]) {
+        for recipient in recipients {
             let delivery = self.0.entry((&message.message_id, &recipient.name)).or_default();
             delivery.message = Some((message, recipient));
         }

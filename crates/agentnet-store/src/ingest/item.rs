@@ -33,6 +33,8 @@ pub enum Verdict {
     Unresolved,
     /// A message that vanished between two statements (pruned); try the item again.
     Vanished,
+    /// A message that its sender may not post to its thread. Nothing was written.
+    Forbidden,
     /// In the quarantine table.
     Quarantined,
 }
@@ -89,7 +91,7 @@ pub struct MessageRow {
 /// A recipient of a message: an account, or whoever has a capability.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {
-    /// An account id, or `capability:<name>`.
+    /// An account id, or `capability:<name>`; or `thread:<id>`, which stands for every member but the sender.
     pub name: String,
     /// Whether the network delivers it again when nobody takes it.
     pub redeliver: bool,

@@ -8,6 +8,7 @@
 //! instead of deadlocking.
 
 mod fold;
+mod groups;
 mod item;
 mod taken;
 mod threads;
@@ -24,7 +25,7 @@ use sqlx::{Connection, PgConnection};
 pub use self::fold::{HELD_BACK_PAUSE, LEASE, RECEIPT_WAIT};
 pub use self::item::{Effect, Item, MessageRow, QuarantineRow, ReceiptRow, Recipient, Verdict};
 pub use self::taken::Taken;
-use self::{fold::Deliveries, write_messages::Known};
+use self::{fold::Deliveries, groups::Groups, write_messages::Known};
 use crate::StoreError;
 
 /// Writes and commits the items; the verdicts come in their order. After an error nothing of the batch is written.
@@ -44,16 +45,26 @@ pub async fn ingest_taken(
     items: &[Item],
     taken: Option<&Taken<'_>>,
 ) -> Result<Vec<Verdict>, StoreError> {
-    let batch = Batch::of(items);
+    let mut batch = Batch::of(items);
     if batch.messages.is_empty() && batch.quarantine.is_empty() && batch.asks.is_empty() {
         // One statement is its own transaction. What it adds to the history of deliveries comes after it, and comes
         // again with the batch if it was lost.
-        return batch.write(conn, taken).await;
+        return batch.write(conn, taken).await.map(Result::unwrap_or_default);
     }
-    let mut tx = conn.begin().await.map_err(StoreError::query("ingest.begin"))?;
-    let verdicts = batch.write(&mut tx, taken).await?;
-    tx.commit().await.map_err(StoreError::query("ingest.commit"))?;
-    Ok(verdicts)
+    loop {
+        let mut tx = conn.begin().await.map_err(StoreError::query("ingest.begin"))?;
+        match batch.write(&mut tx, taken).await? {
+            Ok(verdicts) => {
+                tx.commit().await.map_err(StoreError::query("ingest.commit"))?;
+                return Ok(verdicts);
+            }
+            // Once more without them. Rare, and each time there are fewer left.
+            Err(forbidden) => {
+                tx.rollback().await.map_err(StoreError::query("ingest.rollback"))?;
+                batch.forbid(&forbidden);
+            }
+        }
+    }
 }
 
 /// Whether Postgres refused the content of a row, so that the same row will be refused again whatever happens:
@@ -85,6 +96,8 @@ struct Batch<'a> {
     /// The messages in the order they came.
     arrival: Vec<&'a MessageRow>,
     quarantine: Vec<&'a QuarantineRow>,
+    /// Messages that turned out to be forbidden; they aren't among `messages` any more.
+    forbidden: BTreeMap<&'a str, &'a MessageRow>,
     /// Messages that receipts ask about: see [`ReceiptRow::recipient`].
     asks: HashSet<&'a str>,
 }
@@ -96,6 +109,7 @@ impl<'a> Batch<'a> {
             messages: BTreeMap::new(),
             arrival: Vec::new(),
             quarantine: Vec::new(),
+            forbidden: BTreeMap::new(),
             asks: HashSet::new(),
         };
         for item in items {
@@ -116,11 +130,22 @@ impl<'a> Batch<'a> {
         batch
     }
 
+    /// Leaves messages out.
+    fn forbid(&mut self, ids: &HashSet<String>) {
+        for id in ids {
+            if let Some((id, row)) = self.messages.remove_entry(id.as_str()) {
+                self.forbidden.insert(id, row);
+            }
+        }
+        self.arrival.retain(|row| !ids.contains(&row.message_id));
+    }
+
+    /// The verdicts; or, with everything written to be rolled back, the messages that their senders may not post.
     async fn write(
         &self,
         conn: &mut PgConnection,
         taken: Option<&Taken<'_>>,
-    ) -> Result<Vec<Verdict>, StoreError> {
+    ) -> Result<Result<Vec<Verdict>, HashSet<String>>, StoreError> {
         let mut inserted = HashSet::new();
         if !self.messages.is_empty() {
             let rows: Vec<&MessageRow> = self.messages.values().copied().collect();
@@ -128,11 +153,18 @@ impl<'a> Batch<'a> {
         }
         let known = self.look_up(conn, &inserted).await?;
         let fresh = || self.arrival.iter().copied().filter(|row| inserted.contains(&row.message_id));
+        let mut groups = Groups::default();
         if !inserted.is_empty() {
-            write_threads::add(conn, &threads::deltas(fresh())).await?;
+            let closed = write_threads::add(conn, &threads::deltas(fresh())).await?;
+            groups = Groups::load(conn, closed, fresh()).await?;
+            let forbidden: HashSet<String> =
+                fresh().filter(|row| !groups.may_post(row)).map(|row| row.message_id.clone()).collect();
+            if !forbidden.is_empty() {
+                return Ok(Err(forbidden));
+            }
         }
         let mut deliveries = Deliveries::default();
-        fresh().for_each(|row| deliveries.message(row));
+        fresh().for_each(|row| deliveries.message(row, groups.recipients(row)));
         let mut verdicts = Vec::with_capacity(self.items.len());
         let mut first_copies = inserted.clone();
         let mut told = Vec::new();
@@ -167,7 +199,7 @@ impl<'a> Batch<'a> {
             deliveries = deliveries.len(),
             "written"
         );
-        Ok(verdicts)
+        Ok(Ok(verdicts))
     }
 
     /// Messages stored by others, that this batch repeats or has receipts for.
@@ -179,6 +211,7 @@ impl<'a> Batch<'a> {
         let ids: Vec<&str> = self
             .messages
             .keys()
+            .chain(self.forbidden.keys())
             .chain(self.asks.iter().filter(|id| !self.messages.contains_key(*id)))
             .copied()
             .filter(|id| !inserted.contains(*id))
@@ -200,6 +233,7 @@ impl<'a> Batch<'a> {
         match stored {
             Some(hash) if hash == row.body_sha256 => Verdict::Repeated,
             Some(_) => Verdict::Conflict,
+            None if self.forbidden.contains_key(row.message_id.as_str()) => Verdict::Forbidden,
             None => Verdict::Vanished,
         }
     }

@@ -14,7 +14,7 @@ use super::{
     Job,
     guards::{Outcome, Seen, check_time},
 };
-use crate::{node::Inner, outbox::is_transient};
+use crate::{groups::Post, node::Inner, outbox::is_transient};
 
 /// Where a message came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +79,13 @@ impl Inner {
                 };
                 return self.receipt(&envelope, &body_sha256, status, None).await;
             }
+            Err(Refused::LeftToNetwork) => {
+                tracing::debug!(
+                    message_id = envelope.message_id,
+                    "left to the network: who is in its thread is not known"
+                );
+                return;
+            }
             Err(Refused::Code(code, detail)) => {
                 return self.reject(&envelope, &body_sha256, code, detail).await;
             }
@@ -117,6 +124,19 @@ impl Inner {
             .map_err(|code| Refused::Code(code, time_detail(code)))?;
         if source == Source::Inbox && !self.guards.within_rate(envelope) {
             return Err(Refused::Code(ErrorCode::RateLimited, "sender rate exceeded"));
+        }
+        // Behind the rate, so that strangers can't make us ask without end.
+        if source == Source::Inbox {
+            match self.check_post(envelope).await {
+                Post::Fine => {}
+                Post::Stranger => {
+                    return Err(Refused::Code(
+                        ErrorCode::ThreadForbidden,
+                        "only members may post to this thread",
+                    ));
+                }
+                Post::Unknown => return Err(Refused::LeftToNetwork),
+            }
         }
         match self.guards.seen(envelope, self.account.as_str(), now) {
             Seen::No => Ok(()),
@@ -251,6 +271,8 @@ impl Inner {
 /// Why a message doesn't get into the backlog.
 enum Refused {
     Code(ErrorCode, &'static str),
+    /// Nothing is said: the network stores it if it is in order, and delivers it again.
+    LeftToNetwork,
     /// It was here before; how that went is told again.
     Repeat(Outcome),
 }

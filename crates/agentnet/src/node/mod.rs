@@ -29,6 +29,7 @@ use crate::{
     auth::DevAuth,
     connect::Connection,
     error::Error,
+    groups::Members,
     inbox::{Guards, Incoming, JobQueue, ReceiptBox, Remembered},
     metrics::{Metrics, MetricsSnapshot},
     outbox::Outbox,
@@ -58,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) remembered: Option<Remembered>,
     pub(crate) jobs: JobQueue,
     pub(crate) accounts: Mutex<TtlMap<AccountId>>,
+    /// Members of threads; `None` for threads that aren't ours.
+    pub(crate) groups: Mutex<TtlMap<Option<Members>>>,
     accepting: AtomicBool,
     closed: AtomicBool,
     /// Wakes the maintenance task.

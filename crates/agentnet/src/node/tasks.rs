@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentnet_proto::{Capability, Receipt, StoredNotice, Subject};
+use agentnet_proto::{Capability, Receipt, StoredNotice, Subject, rpc::ThreadEvent};
 use async_nats::Subscriber;
 use futures_util::{StreamExt as _, stream::SelectAll};
 use tokio::task::JoinHandle;
@@ -27,6 +27,7 @@ pub(super) struct Tasks {
 /// The subscriptions of a node. Made before its first hello, so that nothing is delivered to nobody.
 pub(super) struct Subscriptions {
     receipts: Subscriber,
+    threads: Subscriber,
     stored: Subscriber,
     replies: Subscriber,
     intake: Option<Intake>,
@@ -76,6 +77,7 @@ impl Subscriptions {
         };
         Ok(Self {
             receipts: subscribe(connection, &Subject::Receipts(id())).await?,
+            threads: subscribe(connection, &Subject::Threads(id())).await?,
             stored: subscribe(connection, &Subject::Stored(id())).await?,
             replies,
             intake,
@@ -85,7 +87,7 @@ impl Subscriptions {
 
 /// Starts everything.
 pub(super) fn spawn(inner: &Arc<Inner>, subscriptions: Subscriptions, handler: Option<&Handler>) -> Tasks {
-    let Subscriptions { receipts, stored, replies, intake } = subscriptions;
+    let Subscriptions { receipts, threads, stored, replies, intake } = subscriptions;
     run(inner, receipts, |inner, message| match serde_json::from_slice::<Receipt>(&message.payload) {
         Ok(receipt) => {
             inner.outbox.receipt(&receipt);
@@ -101,6 +103,10 @@ pub(super) fn spawn(inner: &Arc<Inner>, subscriptions: Subscriptions, handler: O
             }
         }
         Err(error) => tracing::warn!(%error, "confirmation ignored: can't be read"),
+    });
+    run(inner, threads, |inner, message| match serde_json::from_slice::<ThreadEvent>(&message.payload) {
+        Ok(event) => inner.members_changed(&event),
+        Err(error) => tracing::debug!(%error, "news of a thread ignored: can't be read"),
     });
     run(inner, replies, |inner, message| inner.take_reply(message));
     let maintenance = maintain::run(Arc::clone(inner));

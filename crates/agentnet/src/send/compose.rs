@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::Route;
 use crate::{
     error::{Error, ErrorKind},
+    groups::GROUP_TTL,
     node::Inner,
 };
 
@@ -80,7 +81,15 @@ pub(crate) struct Composed {
 
 impl Inner {
     /// Fills in what the caller left open, signs, and encodes.
-    pub(crate) fn compose(&self, draft: Draft, route: &Route) -> Result<Composed, Error> {
+    pub(crate) fn compose(&self, mut draft: Draft, route: &Route) -> Result<Composed, Error> {
+        if let Route::Thread(id, _) = route {
+            if draft.thread_id.as_ref().is_some_and(|thread| thread != id) {
+                let detail = format!("a message to thread:{id} can't lie in another thread");
+                return Err(Error::new(ErrorKind::InvalidArgument, detail));
+            }
+            draft.thread_id = Some(id.clone());
+            draft.ttl.get_or_insert(GROUP_TTL);
+        }
         let to = (route.to_agent(), route.account().map(ToString::to_string));
         self.compose_to(draft, to.0, to.1)
     }

@@ -48,7 +48,7 @@ impl Inner {
         let expires = started + composed.ttl;
         let give_up = started + composed.ttl.min(GIVE_UP);
         let room = self.outbox.reserve(composed.body.len(), give_up).await?;
-        let group = matches!(route, Route::Thread(_));
+        let group = matches!(route, Route::Thread(..));
         let track = Track::new(route.account().map(AsRef::as_ref), group, started);
         let outgoing = Outgoing {
             body: composed.body.clone(),
@@ -95,9 +95,13 @@ impl Inner {
             if self.connection.is_connected() {
                 handle.track.attempted(started);
             }
-            self.publish(route.subject(), reply, composed.body, give_up).await.inspect_err(|_| {
-                self.outbox.discard(&handle.message_id);
-            })?;
+            for subject in route.subjects() {
+                self.publish(subject, reply.clone(), composed.body.clone(), give_up).await.inspect_err(
+                    |_| {
+                        self.outbox.discard(&handle.message_id);
+                    },
+                )?;
+            }
         }
         Ok(handle)
     }

@@ -14,17 +14,21 @@ use crate::{
 pub(crate) enum Route {
     Account(AccountId),
     Capability(Capability),
-    Thread(String),
+    /// A thread, and its members but for the sender, as far as they are known.
+    Thread(String, Vec<AccountId>),
 }
 
 impl Route {
-    /// Where the first copy is published. A thread's members are known to the network, not to the sender: its first
-    /// copy goes where every later one goes.
-    pub(crate) fn subject(&self) -> String {
+    /// Where the first copies are published. The network delivers a message to a thread to every member, as soon as it
+    /// has one copy; that members get theirs at once is only quicker. Whose members aren't known goes to the network alone.
+    pub(crate) fn subjects(&self) -> Vec<String> {
         match self {
-            Self::Account(id) => Subject::Inbox(id.clone()).to_string(),
-            Self::Capability(name) => Subject::Capability(name.clone()).to_string(),
-            Self::Thread(_) => Subject::Resend.to_string(),
+            Self::Account(id) => vec![Subject::Inbox(id.clone()).to_string()],
+            Self::Capability(name) => vec![Subject::Capability(name.clone()).to_string()],
+            Self::Thread(_, members) if members.is_empty() => vec![Subject::Resend.to_string()],
+            Self::Thread(_, members) => {
+                members.iter().map(|id| Subject::Inbox(id.clone()).to_string()).collect()
+            }
         }
     }
 
@@ -33,7 +37,7 @@ impl Route {
         match self {
             Self::Account(id) => id.to_string(),
             Self::Capability(name) => format!("capability:{name}"),
-            Self::Thread(id) => format!("thread:{id}"),
+            Self::Thread(id, _) => format!("thread:{id}"),
         }
     }
 
@@ -51,7 +55,13 @@ impl Inner {
             Target::Account(id) => Ok(Route::Account(id)),
             Target::Username(name) => self.resolve_username(&name).await.map(Route::Account),
             Target::Capability(name) => Ok(Route::Capability(name)),
-            Target::Thread(id) => Ok(Route::Thread(id)),
+            Target::Thread(id) => {
+                let members = self.members(&id).await;
+                let others =
+                    members.iter().flat_map(|all| all.iter()).filter(|member| **member != self.account);
+                let others = others.cloned().collect();
+                Ok(Route::Thread(id, others))
+            }
         }
     }
 

@@ -17,13 +17,14 @@ pub(super) fn decode(raw: &Raw, subject: &Subject, rules: &Rules) -> Result<Deco
 /// Checks the fields and makes the row.
 pub(super) fn from_envelope(
     raw: &Raw,
-    envelope: Envelope,
+    mut envelope: Envelope,
     subject: &Subject,
     rules: &Rules,
 ) -> Result<Decoded, Refusal> {
     let signature =
         raw.headers.as_ref().and_then(|headers| headers.get(SIGNATURE_HEADER)).map(|s| s.as_str());
     check(&envelope, signature)?;
+    check_thread(&mut envelope)?;
     let late = is_late(raw, subject);
     let recipients = recipients(&envelope, subject, late);
     let digest = payload::digest(envelope.payload.get());
@@ -63,6 +64,16 @@ pub(super) fn from_envelope(
     Ok(Decoded { item: Item::Message(Box::new(row)), answer })
 }
 
+/// What is addressed to a thread lies in it.
+fn check_thread(envelope: &mut Envelope) -> Result<(), Refusal> {
+    let Ok(Addressee::Thread(id)) = envelope.addressee() else { return Ok(()) };
+    if envelope.thread_id.as_ref().is_some_and(|thread| *thread != id) {
+        return Err(Refusal::new(ErrorCode::InvalidField, "thread_id differs from the thread in to_agent"));
+    }
+    envelope.thread_id = Some(id);
+    Ok(())
+}
+
 /// Size and shape.
 pub(super) fn read(raw: &Raw, rules: &Rules) -> Result<Envelope, Refusal> {
     if raw.body.len() > rules.max_message_bytes {
@@ -95,8 +106,8 @@ fn recipients(envelope: &Envelope, subject: &Subject, late: bool) -> Vec<Recipie
     let account = |id: &AccountId| id.as_str().to_owned();
     let name = match (envelope.addressee(), subject) {
         (Ok(Addressee::Capability(capability)), _) => format!("capability:{capability}"),
-        // One delivery for each member goes here, once threads have members.
-        (Ok(Addressee::Thread(_)), _) => return Vec::new(),
+        // One delivery for each member: the store knows them.
+        (Ok(Addressee::Thread(id)), _) => format!("thread:{id}"),
         (Ok(Addressee::Account(id)), _) if envelope.to_account_id.is_some() => account(&id),
         (_, Subject::Inbox(id)) => account(id),
         (Ok(Addressee::Account(id)), _) => account(&id),

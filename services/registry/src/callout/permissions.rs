@@ -48,13 +48,14 @@ const OPERATOR_SUBSCRIBE: [&str; 4] =
     ["account.*.inbox", "account.*.receipts", "agent.capability.*", "agentnet.events.>"];
 /// `$SYS._INBOX.` is where the server waits for answers to the auth callout. Its own inbox is there for its health, which
 /// is a round trip to itself.
-const REGISTRY_PUBLISH: [&str; 9] = [
+const REGISTRY_PUBLISH: [&str; 10] = [
     "_INBOX.>",
     "_INBOX_registry.>",
     "$SYS._INBOX.>",
     "account.*.inbox",
     "account.*.redelivery",
     "account.*.stored",
+    "account.*.threads",
     "agent.capability.*",
     "agentnet.events.*",
     "$JS.API.STREAM.INFO.AGENTNET",

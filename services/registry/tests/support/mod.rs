@@ -4,6 +4,7 @@
 
 pub mod agents;
 pub mod rows;
+pub mod secure;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
