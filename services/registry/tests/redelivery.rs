@@ -367,3 +367,36 @@ async fn answer_unflushed(world: &World, account: &str, tag: &str, message: &ser
     });
     world.client.publish("account.alice.receipts", receipt.to_string().into()).await.unwrap();
 }
+
+/// A backlog that was refused for a minute must not wait for another minute once there is room.
+#[tokio::test]
+async fn who_has_room_again_gets_what_it_held_back_before_its_pause_is_over() {
+    let world = World::new().await;
+    let _persister = persister(&world).await;
+    let registry = world.registry(&QUICK).await;
+    let mut agent = world.agent(joining("bob", Some("1.2"), &[])).await;
+    let account = agent.account.clone();
+    world.hello(&agent).await;
+    for id in ["m1", "m2", "m3"] {
+        world.send(id, "alice", &account, json!({})).await;
+        let (message, _) = next(&mut agent.inbox).await;
+        world.answer(&agent, "alice", &message, "rejected", Some("busy")).await;
+    }
+    world.holds("SELECT count(*) = 3 FROM agent_deliveries WHERE last_code = 'busy'").await;
+    // Two were refused long ago and have a long pause before them, one was just now.
+    sqlx::query(
+        "UPDATE agent_deliveries SET created_at = created_at - interval '50 s', receipt_at = receipt_at - interval '10 s', \
+         next_attempt_at = next_attempt_at + interval '40 s' WHERE message_id <> 'm3'",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    let started = Instant::now();
+    for id in ["m3", "m1", "m2"] {
+        let (message, attempt) = next(&mut agent.redelivery).await;
+        assert_eq!((message["message_id"].as_str().unwrap(), attempt), (id, 1));
+        world.answer(&agent, "alice", &message, "processed", None).await;
+    }
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    registry.stop().await;
+}

@@ -8,6 +8,7 @@ use std::{
 };
 
 use agentnet::{AgentNode, Error, HandlerResult, Incoming};
+use agentnet_proto::{Clock as _, SystemClock};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,9 @@ pub struct AgentArgs {
     /// Work before every effect, in milliseconds.
     #[arg(long, default_value_t = 0)]
     pub effect_ms: u64,
+    /// Until when, in milliseconds since 1970; for ever unless given.
+    #[arg(long)]
+    pub effect_until_ms: Option<i64>,
     /// Messages that wait for the handler before others are refused as busy.
     #[arg(long, default_value_t = 1000)]
     pub max_pending: usize,
@@ -130,7 +134,8 @@ async fn builder(recipient: &Arc<Recipient>) -> Result<AgentNode, Error> {
 
 impl Recipient {
     async fn handle(&self, message: &Incoming) -> HandlerResult {
-        if self.args.effect_ms > 0 {
+        let until = self.args.effect_until_ms.unwrap_or(i64::MAX);
+        if self.args.effect_ms > 0 && SystemClock.now().unix_millis() < until {
             sleep(Duration::from_millis(self.args.effect_ms)).await;
         }
         let content: Content = message.payload().parse()?;

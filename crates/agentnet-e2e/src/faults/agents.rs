@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use agentnet_proto::{Clock as _, SystemClock};
 use anyhow::{Context, Result};
 use tokio::sync::Mutex;
 
@@ -24,6 +25,8 @@ pub struct Traits {
     pub capable: bool,
     /// Work per message, in milliseconds.
     pub effect_ms: u64,
+    /// For how long from its first start; for ever unless given.
+    pub effect_lasts: Option<Duration>,
     /// Backlog before it refuses as busy.
     pub max_pending: Option<usize>,
     /// Forgets what it handled.
@@ -159,6 +162,10 @@ fn child(stack: &Stack, index: usize, traits: &Traits) -> Child {
     let mut args = vec!["agent".to_owned(), "--username".to_owned(), traits.username.clone()];
     args.extend(["--journals".to_owned(), journals.display().to_string()]);
     args.extend(["--effect-ms".to_owned(), traits.effect_ms.to_string()]);
+    if let Some(lasts) = traits.effect_lasts {
+        let until = SystemClock.now().saturating_add(lasts).unix_millis();
+        args.extend(["--effect-until-ms".to_owned(), until.to_string()]);
+    }
     if traits.capable {
         args.extend(["--capability".to_owned(), CAPABILITY.to_owned()]);
     }

@@ -218,6 +218,8 @@ fn traits(args: &RunArgs, scenario: Scenario, seed: u64) -> Vec<Traits> {
         .collect();
     if scenario == Scenario::SlowConsumer {
         (all[1].effect_ms, all[1].max_pending) = (SLOW_MS, Some(100));
+        // The fault ends with the load: recovery is what comes after.
+        all[1].effect_lasts = Some(args.lasts());
     }
     // A second session of the first account.
     all.push(all[0].clone());

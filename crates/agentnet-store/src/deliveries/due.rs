@@ -89,6 +89,38 @@ pub async fn make_due(
     .map_err(StoreError::query("agent_deliveries.make_due"))
 }
 
+/// Makes at most `limit` deliveries due, oldest first, that a recipient held back, if it has held nothing back for
+/// `quiet`: it has room again, and what it refused long ago needn't wait as long again. Returns how many.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn resume_held_back(
+    db: impl PgExecutor<'_>,
+    recipient: &str,
+    quiet: Duration,
+    limit: i64,
+) -> Result<u64, StoreError> {
+    sqlx::query(
+        "WITH t AS (SELECT agentnet_stream_now() AS now), \
+              held AS (SELECT d.message_id, d.recipient, d.receipt_at FROM agent_deliveries d, t \
+                       WHERE d.recipient = $1 AND d.state IN ('pending', 'accepted') AND d.state = 'pending' \
+                       AND d.has_message AND NOT d.parked AND d.receipt_at IS NOT NULL AND d.last_code IS NOT NULL \
+                       AND d.next_attempt_at > t.now), \
+              first AS (SELECT d.message_id, d.recipient FROM agent_deliveries d JOIN held USING (message_id, recipient), t \
+                        WHERE NOT EXISTS (SELECT FROM held h WHERE h.receipt_at > t.now - $2) \
+                        ORDER BY d.created_at, d.message_id LIMIT $3 FOR UPDATE OF d SKIP LOCKED) \
+         UPDATE agent_deliveries d SET next_attempt_at = t.now \
+         FROM first, t WHERE d.message_id = first.message_id AND d.recipient = first.recipient",
+    )
+    .bind(recipient)
+    .bind(quiet)
+    .bind(limit)
+    .execute(db)
+    .await
+    .map(|done| done.rows_affected())
+    .map_err(StoreError::query("agent_deliveries.resume_held_back"))
+}
+
 /// A session is gone: what it had accepted from `recipients` and not finished is due now. Returns how much that is.
 ///
 /// # Errors

@@ -17,7 +17,9 @@ mod read;
 mod redrive;
 mod why;
 
-pub use self::due::{DueRecipient, due_recipients, make_due, park, session_ended, with_open};
+pub use self::due::{
+    DueRecipient, due_recipients, make_due, park, resume_held_back, session_ended, with_open,
+};
 pub use self::end::{Ended, Overdue, expire, overdue};
 pub(crate) use self::events::add as add_events;
 pub use self::events::{DeliveryEvent, what};

@@ -21,6 +21,8 @@ const LOW: u64 = 256;
 /// How long rows that were made due take at most to be so for the persister's progress too, before the timer has to
 /// find them.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Who has held nothing back for so long has room again.
+const QUIET: Duration = Duration::from_secs(2);
 /// Pauses while the recipient works off what it has, the longer the slower it is.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
 
@@ -139,6 +141,11 @@ impl Redelivery {
         let leasing = self.logged("db.redelivery_candidates", leasing)?;
         if leasing.candidates.is_empty() {
             drop(leasing);
+            if route != Route::Nobody && state.coming == 0 {
+                let resumed = deliveries::resume_held_back(pool, recipient, QUIET, window).await;
+                state.coming = self.logged("db.redelivery_resume", resumed)?;
+                state.until = Instant::now() + PATIENCE;
+            }
             drop(db);
             return Some(self.nothing_due(&route, state));
         }
