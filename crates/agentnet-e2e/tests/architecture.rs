@@ -1,7 +1,11 @@
 //! The arrows of the house (docs/ARCHITECTURE.md), checked against what Cargo says.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
@@ -103,5 +107,24 @@ fn versions_are_said_once() {
                 );
             }
         }
+    }
+}
+
+/// The tests that docs/DURABILITY.md names are there.
+#[test]
+fn the_named_tests_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = fs::read_to_string(root.join("docs/DURABILITY.md")).unwrap();
+    let named: Vec<&str> = page.split('`').filter(|word| word.contains("::") && word.contains('/')).collect();
+    assert!(named.len() > 40, "{named:?}");
+    for name in named {
+        let (krate, rest) = name.split_once('/').unwrap();
+        let (file, test) = rest.split_once("::").unwrap();
+        let homes = ["crates", "services"].map(|home| root.join(home).join(krate).join("tests"));
+        let files =
+            homes.iter().flat_map(|dir| [dir.join(format!("{file}.rs")), dir.join(file).join("main.rs")]);
+        let found = files.filter_map(|path| fs::read_to_string(path).ok());
+        let declared = format!("fn {test}(");
+        assert!(found.into_iter().any(|text| text.contains(&declared)), "{name} doesn't exist");
     }
 }

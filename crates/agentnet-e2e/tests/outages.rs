@@ -4,12 +4,15 @@
 
 mod support;
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use agentnet::{AgentNode, Delivery, ErrorKind, Stage};
+use agentnet_e2e::faults::proxy::{Proxy, Shape};
+use agentnet_local::testing::TEST_TOKEN;
 use serde_json::json;
 use support::{SECOND, SOON, Stack, until, wait_disconnected};
 use tokio::{
+    sync::mpsc,
     task::JoinHandle,
     time::{Instant, timeout},
 };
@@ -146,4 +149,31 @@ async fn without_a_registry_messages_flow_and_questions_to_it_fail_at_once() {
     stack.start_registry().await;
     // Heartbeats bring the sessions back, whatever the registry remembers.
     assert!(stack.node("carol").start().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_reconnect_of_three_seconds_does_not_leave_a_message_waiting_for_its_time_to_live() {
+    let stack = Stack::start().await;
+    let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], stack.nats.port()))).await.unwrap();
+    let (handled, mut seen) = mpsc::unbounded_channel();
+    let bob = AgentNode::builder("bob")
+        .nats_url(format!("nats://{TEST_TOKEN}@{}", proxy.address()))
+        .dev_auth(false)
+        .on_message(move |message| {
+            let sent = handled.send(message.message_id().to_owned());
+            async move { Ok(sent?) }
+        })
+        .start()
+        .await
+        .unwrap();
+    let alice = stack.node("alice").start().await.unwrap();
+    proxy.shape(Shape { refuse: true, ..Shape::CLEAR });
+    proxy.cut();
+    wait_disconnected(bob.connection()).await;
+    let gone = Instant::now();
+    let send = alice.send_to_account(bob.account_id(), json!("hi")).ttl(Duration::from_secs(3600));
+    assert_eq!(send.await.unwrap().stage, Some(Stage::Stored));
+    until(|| gone.elapsed() >= Duration::from_secs(3)).await;
+    proxy.shape(Shape::CLEAR);
+    timeout(Duration::from_secs(20), seen.recv()).await.unwrap().unwrap();
 }

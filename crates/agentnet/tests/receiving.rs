@@ -384,6 +384,27 @@ async fn receipts_are_repeated_until_the_network_has_them() {
 }
 
 #[tokio::test]
+async fn goodbye_waits_until_the_network_has_the_receipts() {
+    let network = Network::start().await;
+    network.set_storing(false);
+    let (node, _calls) = counting(network.node("bob"));
+    let node = node.flush_timeout(SOON).start().await.unwrap();
+    let mut receipts = network.listen(RECEIPTS).await;
+    network.publish(INBOX, &original("acct_alice", "acct_bob", "m1", json!({}))).await;
+    next_status(&mut receipts, "processed").await;
+    let closing = tokio::spawn({
+        let node = node.clone();
+        async move { node.close().await }
+    });
+    // The copy of the receipt comes two seconds later: the node would have gone by then.
+    next_status(&mut receipts, "processed").await;
+    assert_eq!((network.with(|seen| seen.goodbyes.len()), closing.is_finished()), (0, false));
+    network.set_storing(true);
+    timeout(SOON, closing).await.unwrap().unwrap().unwrap();
+    until(|| network.with(|seen| seen.goodbyes.len()) == 1).await;
+}
+
+#[tokio::test]
 async fn closing_drains_and_hands_back_what_it_cannot_handle() {
     let network = Network::start().await;
     let gate = Arc::new(Semaphore::new(0));

@@ -24,8 +24,11 @@ use crate::{
 pub(crate) const MEMORY_KIB: usize = 64 * 1_024;
 /// What the server may send ahead of us, in bytes.
 const AHEAD: usize = 16 << 20;
-/// How soon a dead consumer or connection is noticed while nothing comes.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Twice that, and a dead consumer or connection is noticed while nothing comes.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How long an answer about the stream is waited for. A cluster without a leader doesn't answer, and a question that it
+/// didn't hear is lost.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// How long one pull request stands at the server.
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -47,11 +50,13 @@ impl Source {
     /// or the consumer, it makes them anew and goes on.
     pub(crate) async fn run(self, opened: Opened, stop: CancellationToken) {
         let mut opened = Some(opened);
+        let mut asking = self.jetstream.clone();
+        asking.set_timeout(ANSWER_LIMIT);
         let mut pause = PAUSE.0;
         while !stop.is_cancelled() {
             let ready = match opened.take() {
                 Some(opened) => Ok(opened),
-                None => stream::open(&self.jetstream, &self.config).await,
+                None => stream::open(&asking, &self.config).await,
             };
             match ready {
                 Ok(opened) => {
