@@ -265,6 +265,14 @@ pub struct RpcError {
     pub retryable: bool,
 }
 
+impl ErrorCode {
+    /// Whether a recipient that refuses with this code may take the same message later, so that the network keeps it and
+    /// tries again, without counting an attempt.
+    pub const fn is_temporary_refusal(self) -> bool {
+        matches!(self, Self::Busy | Self::RateLimited | Self::ServiceDegraded | Self::ShuttingDown)
+    }
+}
+
 impl RpcError {
     /// An error with its code's own meaning as detail.
     pub fn new(code: ErrorCode) -> Self {

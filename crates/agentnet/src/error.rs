@@ -87,18 +87,9 @@ impl ErrorKind {
             C::FileInUse | C::FileOfAnother | C::FileDamaged | C::FileUnavailable => Self::File,
             C::Closed => Self::Closed,
             C::ReplySubjectForbidden => Self::ReplySubjectForbidden,
-            C::IdentityFailed
-            | C::SearchFailed
-            | C::ProfileFailed
-            | C::ResolveFailed
-            | C::ThreadListFailed
-            | C::ThreadStatusFailed
-            | C::ThreadMessagesFailed
-            | C::MessageSearchFailed
-            | C::StoreUnavailable
-            | C::AuthValidationFailed
-            | C::Internal => Self::RegistryFailed,
+            C::StoreUnavailable | C::Internal => Self::RegistryFailed,
             C::Forbidden | C::Suspended | C::ThreadForbidden => Self::Auth,
+            other if other.as_str().ends_with("_failed") => Self::RegistryFailed,
             other if other.as_str().starts_with("auth_") => Self::Auth,
             _ => Self::Rejected,
         }
@@ -273,6 +264,13 @@ mod tests {
         ] {
             assert_eq!(ErrorKind::of_code(code), kind, "{code}");
             assert_eq!(Error::of_code(code, "").code(), code);
+        }
+    }
+
+    #[test]
+    fn what_a_service_failed_at_is_the_services_failure() {
+        for code in ErrorCode::ALL.iter().filter(|code| code.as_str().ends_with("_failed")) {
+            assert_eq!(ErrorKind::of_code(code.as_str()), ErrorKind::RegistryFailed, "{code}");
         }
     }
 

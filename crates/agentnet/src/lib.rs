@@ -72,6 +72,7 @@ struct Readme;
 
 pub mod auth;
 pub mod connect;
+mod deadline;
 mod error;
 mod groups;
 pub mod identity;

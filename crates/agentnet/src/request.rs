@@ -10,7 +10,7 @@ use std::{
 
 use agentnet_proto::{
     AccountId, Envelope, Payload, Subject, Token,
-    envelope::kind,
+    envelope::{MAX_TTL, kind},
     rpc::{ListRequest, ProfileRequest},
 };
 use async_nats::Message;
@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use crate::{
+    deadline::after,
     error::{Error, ErrorKind},
     node::{AgentNode, Inner},
     outbox::Progress,
@@ -261,7 +262,7 @@ impl<'a> RequestMessage<'a> {
     async fn run(self) -> Result<Reply, Error> {
         let inner = &self.node.inner;
         let started = Instant::now();
-        let deadline = started + self.timeout;
+        let deadline = after(started, self.timeout);
         let timeout = self.timeout;
         let mut draft = self.draft;
         draft.payload = self.payload?;
@@ -275,7 +276,7 @@ impl<'a> RequestMessage<'a> {
         }
         let message_id = draft.message_id.take().unwrap_or_else(|| inner.ids.message_id());
         draft.message_id = Some(message_id.clone());
-        draft.ttl = Some(draft.ttl.unwrap_or(timeout));
+        draft.ttl = Some(draft.ttl.unwrap_or(timeout.min(MAX_TTL)));
         let token = inner.ids.nonce();
         let subject = Token::new(token.clone())
             .map(|token| Subject::Replies(inner.account.clone(), token).to_string())
@@ -342,7 +343,7 @@ impl AgentNode {
         deadline: Instant,
     ) -> Error {
         let inner = &self.inner;
-        let absent = handle.started + receipt_timeout;
+        let absent = after(handle.started, receipt_timeout);
         let mut asked = false;
         loop {
             let changed = handle.track.changed();

@@ -13,6 +13,8 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::deadline::after;
+
 #[derive(Debug)]
 pub(crate) struct TtlMap<V> {
     ttl: Duration,
@@ -67,7 +69,7 @@ impl<V> TtlMap<V> {
         self.next += 1;
         let key = Key(key.into());
         self.entries.insert(key.clone(), Entry { number: self.next, value });
-        self.order.push_back((now + self.ttl, self.next, key));
+        self.order.push_back((after(now, self.ttl), self.next, key));
         while self.entries.len() > self.max {
             self.pop_front();
             self.evicted += 1;
@@ -109,6 +111,13 @@ mod tests {
     use super::*;
 
     const TTL: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn entries_may_live_for_ever() {
+        let (mut map, start) = (TtlMap::new(Duration::MAX, 10), Instant::now());
+        map.insert("a", 1, start);
+        assert_eq!(map.get("a", start + TTL), Some(&mut 1));
+    }
 
     #[test]
     fn entries_go_when_their_time_is_over() {

@@ -111,7 +111,8 @@ impl AgentWrapper {
     /// Connects and registers. A wrapper whose `connect` failed can't be used again: make another.
     ///
     /// # Errors
-    /// As [`AgentNodeBuilder::start`]; [`ErrorKind::InvalidArgument`] when it is connected already.
+    /// As [`AgentNodeBuilder::start`]; [`ErrorKind::InvalidArgument`] when it is connected already;
+    /// [`ErrorKind::Closed`] when `close` was called meanwhile.
     pub async fn connect(&self) -> Result<(), Error> {
         let builder = {
             let mut state = self.lock();
@@ -128,17 +129,23 @@ impl AgentWrapper {
             }
         };
         let started = builder.start().await;
-        let mut state = self.lock();
-        match started {
-            Ok(node) => {
-                *state = State::Connected(node);
-                Ok(())
+        let node = {
+            let mut state = self.lock();
+            match started {
+                Ok(node) if matches!(*state, State::Connecting) => {
+                    *state = State::Connected(node);
+                    return Ok(());
+                }
+                Ok(node) => node,
+                Err(error) => {
+                    *state = State::Closed;
+                    return Err(error);
+                }
             }
-            Err(error) => {
-                *state = State::Closed;
-                Err(error)
-            }
-        }
+        };
+        // `close` came while the session began.
+        let _ = node.close().await;
+        Err(Error::closed())
     }
 
     /// Ends the session in order. A wrapper that isn't connected has nothing to end.

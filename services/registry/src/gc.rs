@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentnet_store::{StoreError, connections, retention, sessions};
+use agentnet_store::{StoreError, connections, deliveries, retention, sessions};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, chain};
@@ -79,6 +79,7 @@ async fn prune(app: &App) -> u64 {
     pruned += steps(app, "retention.quarantine", quarantine).await;
     let stubs = || retention::delivery_stubs(db, STUB_RETENTION);
     pruned += steps(app, "retention.delivery_stubs", stubs).await;
+    pruned += steps(app, "retention.redelivery_owners", || deliveries::prune_owners(db)).await;
     let mut threads = 0;
     let step = || retention::stale_threads(db, config.thread_retention, THREADS_PER_STEP);
     for _ in 0..MAX_STEPS {

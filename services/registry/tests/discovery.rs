@@ -272,3 +272,46 @@ async fn metrics_have_the_originals_names() {
     assert_eq!((&queue["batch_size"], &queue["flush_ms"]), (&json!(500), &json!(0)));
     registry.stop().await;
 }
+
+#[tokio::test]
+async fn a_search_that_does_not_fit_says_so() {
+    let world = World::new().await;
+    let registry = world.registry(&[]).await;
+    for number in 0..20 {
+        let metadata = json!({"notes": "y".repeat(60_000)});
+        world.register(json!({"agent_id": format!("big_{number}"), "metadata": metadata})).await;
+    }
+    world.register(json!({"agent_id": "small"})).await;
+    let all = world.call("search", json!({"query": "big", "limit": 100})).await;
+    let found = all["results"].as_array().unwrap().len();
+    assert!((10..20).contains(&found), "{found}");
+    assert_eq!(all["truncated"], true);
+    let few = world.call("search", json!({"query": "big", "limit": 3})).await;
+    assert_eq!((few["results"].as_array().unwrap().len(), few.get("truncated")), (3, None));
+    registry.stop().await;
+}
+
+#[tokio::test]
+async fn names_come_back_exactly_as_registered() {
+    let world = World::new().await;
+    let registry = world.registry(&[]).await;
+    for (agent, name, kept) in [
+        ("a", "  \u{c9}cho \u{5929}\u{6c17} ", "  \u{c9}cho \u{5929}\u{6c17} "),
+        ("b", "  ", "b"),
+        ("c", "", "c"),
+    ] {
+        let body = json!({"agent_id": agent, "name": name});
+        let answer = world.register(body).await;
+        let session = json!({"agent_id": agent, "name": kept, "session_tag": answer["session_tag"]});
+        for _ in 0..2 {
+            let id = &answer["account_id"];
+            let profile = world.call("profile", json!({"account_id": id})).await;
+            assert_eq!(profile["profile"]["display_name"], kept);
+            let list = world.call("list", json!({"account_id": id})).await;
+            assert_eq!(list["agents"][0]["name"], kept);
+            // The hello that follows says the same.
+            world.publish("hello", &session).await;
+        }
+    }
+    registry.stop().await;
+}

@@ -270,6 +270,8 @@ async fn what_is_old_is_pruned_by_any_number_of_replicas() {
          VALUES ('s_old', 'a', 'r', now(), now() - interval '15 days', now(), 'offline'), \
                 ('s_new', 'a', 'r', now(), now() - interval '13 days', now(), 'offline')",
         "INSERT INTO agent_auth_nonces VALUES ('acct_a', 'old', now() - interval '1 s'), ('acct_a', 'new', now() + interval '1 h')",
+        "INSERT INTO agent_redelivery_owners VALUES ('acct_old', 'gone', now() - interval '2 minutes'), \
+         ('acct_new', 'gone', now() + interval '1 hour')",
         "INSERT INTO agent_quarantine (subject, body, code, stream_seq, received_at) \
          VALUES ('s', '', 'c', 1, now() - interval '31 days'), ('s', '', 'c', 2, now())",
     ] {
@@ -277,7 +279,7 @@ async fn what_is_old_is_pruned_by_any_number_of_replicas() {
     }
     // Both at once, and again: the second round finds nothing.
     let (one, two) = tokio::join!(a.handle.collect(), b.handle.collect());
-    assert_eq!(one.pruned + two.pruned, 3 + 1 + 1 + 1 + 1, "{one:?} {two:?}");
+    assert_eq!(one.pruned + two.pruned, 3 + 1 + 1 + 1 + 1 + 1, "{one:?} {two:?}");
     assert_eq!(a.handle.collect().await.pruned, 0);
     for (query, expected) in [
         ("SELECT string_agg(thread_id, ',' ORDER BY thread_id) FROM agent_threads", "kept,waiting"),
@@ -288,6 +290,7 @@ async fn what_is_old_is_pruned_by_any_number_of_replicas() {
         ("SELECT string_agg(message_id, ',') FROM agent_deliveries", "kept0"),
         ("SELECT string_agg(session_tag, ',') FROM agent_sessions", "s_new"),
         ("SELECT string_agg(nonce, ',') FROM agent_auth_nonces", "new"),
+        ("SELECT string_agg(recipient, ',') FROM agent_redelivery_owners", "acct_new"),
         ("SELECT string_agg(stream_seq::text, ',') FROM agent_quarantine", "2"),
     ] {
         let found: String =

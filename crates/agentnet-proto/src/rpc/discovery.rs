@@ -98,6 +98,10 @@ pub struct SearchResponse {
     pub status: Option<String>,
     /// Most sessions online first, then by username.
     pub results: Vec<SearchResult>,
+    /// Whether rows within the limit were left out because they don't fit into one answer: ask for less, by name or
+    /// capability. Absent when not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
     /// When it was made, ISO 8601.
     pub generated_at: String,
 }

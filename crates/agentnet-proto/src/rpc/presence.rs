@@ -45,8 +45,8 @@ pub struct RegisterRequest {
     /// The agent's role label; required.
     #[serde(default, deserialize_with = "lenient::trimmed")]
     pub agent_id: String,
-    /// Display name; `agent_id` unless given.
-    #[serde(default, deserialize_with = "lenient::trimmed")]
+    /// Display name, kept exactly as it is; `agent_id` unless given.
+    #[serde(default, deserialize_with = "lenient::string")]
     pub name: String,
     /// Wanted username; made from `agent_id` unless given.
     #[serde(default, deserialize_with = "lenient::opt_trimmed", skip_serializing_if = "Option::is_none")]

@@ -25,7 +25,7 @@ pub(crate) use self::events::add as add_events;
 pub use self::events::{DeliveryEvent, what};
 pub use self::figures::{Waiting, oldest, waiting};
 pub use self::lease::{Candidate, Decision, Granted, Leasing, Window, window};
-pub use self::owner::{own, release};
+pub use self::owner::{own, prune as prune_owners, release};
 pub use self::read::{Delivery, DeliveryFilter, page};
 pub use self::redrive::{Redrive, redrive};
 pub use self::why::{Path, why};

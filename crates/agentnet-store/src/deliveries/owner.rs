@@ -44,3 +44,15 @@ pub async fn release(db: impl PgExecutor<'_>, recipient: &str, replica: &str) ->
         .map(drop)
         .map_err(StoreError::query("agent_redelivery_owners.release"))
 }
+
+/// Removes what replicas left behind that ended without a word; how many.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn prune(db: impl PgExecutor<'_>) -> Result<u64, StoreError> {
+    sqlx::query("DELETE FROM agent_redelivery_owners WHERE until < clock_timestamp() - interval '1 minute'")
+        .execute(db)
+        .await
+        .map(|done| done.rows_affected())
+        .map_err(StoreError::query("agent_redelivery_owners.prune"))
+}

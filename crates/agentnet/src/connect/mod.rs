@@ -22,7 +22,10 @@ use tokio::{
 pub use settings::{NatsAuth, NatsServer, NatsSettings, default_nats_url};
 pub use state::ConnectionState;
 
-use crate::error::{Error, ErrorKind};
+use crate::{
+    deadline::after,
+    error::{Error, ErrorKind},
+};
 
 /// Pause before the second attempt; it doubles up to [`NatsSettings::reconnect_max`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -134,7 +137,7 @@ pub async fn connect(settings: &NatsSettings) -> Result<Connection, Error> {
         Error::new(ErrorKind::NatsUnavailable, format!("{target} is no address of a NATS server"))
             .source_of(e)
     })?;
-    let deadline = Instant::now() + settings.connect_timeout;
+    let deadline = after(Instant::now(), settings.connect_timeout);
     let slow_consumers = Arc::new(AtomicU64::new(0));
     let mut attempt = 0;
     loop {

@@ -16,7 +16,7 @@ use governor::{
 use tokio::time::Instant;
 
 use super::Source;
-use crate::ttl_map::TtlMap;
+use crate::{deadline::after, ttl_map::TtlMap};
 
 /// Senders whose buckets are kept; beyond that, full buckets are forgotten.
 const MAX_SENDERS: usize = 10_000;
@@ -210,7 +210,7 @@ impl Guards {
         breaker.failures += 1;
         if breaker.failures >= self.breaker_failures {
             breaker.failures = 0;
-            breaker.open_until = Some(now + self.breaker_reset);
+            breaker.open_until = Some(after(now, self.breaker_reset));
             let seconds = self.breaker_reset.as_secs_f64();
             tracing::warn!(seconds, "handlers fail in a row: refusing messages for a while");
         }

@@ -17,7 +17,7 @@ pub use incoming::Incoming;
 pub(crate) use queue::{Job, JobQueue};
 pub(crate) use receipts::ReceiptBox;
 pub(crate) use remembered::Remembered;
-pub(crate) use worker::work;
+pub(crate) use worker::{panic_text, work};
 
 /// What a handler may fail with; `?` turns any error into it.
 pub type HandlerError = Box<dyn StdError + Send + Sync>;

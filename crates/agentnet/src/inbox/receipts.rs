@@ -20,6 +20,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use crate::deadline::after;
+
 /// How long a confirmation may take before the receipt is repeated; doubles up to [`RESEND_MAX`].
 const RESEND_FIRST: Duration = Duration::from_secs(2);
 const RESEND_MAX: Duration = Duration::from_secs(10);
@@ -78,7 +80,7 @@ impl ReceiptBox {
         let id: Arc<str> = message_id.into();
         book.next += 1;
         let due = (now + RESEND_FIRST, book.next);
-        let forget_at = now + self.max_age;
+        let forget_at = after(now, self.max_age);
         let waiting = Waiting { status, subject, body, due, copies: 1, forget_at };
         if let Some(old) = book.waiting.insert(Arc::clone(&id), waiting) {
             book.due.remove(&old.due);

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     path::PathBuf,
-    sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
+    sync::{Arc, Mutex, OnceLock, RwLock, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -160,9 +160,10 @@ impl AgentNodeBuilder {
         self
     }
 
-    /// Messages taken from one account per second, and at once; 5 and 10.
+    /// Messages taken from one account per second, and at once; 5 and 10. A rate or burst of nothing is refused at the
+    /// start: [`no_rate_limit`](Self::no_rate_limit) takes any number, and an agent without a handler takes none.
     pub fn rate_limit(mut self, per_second: f64, burst: u32) -> Self {
-        self.config.guards.rate = (per_second > 0.0 && per_second.is_finite()).then_some((per_second, burst));
+        self.config.guards.rate = Some((per_second, burst));
         self
     }
 
@@ -310,6 +311,13 @@ impl AgentNodeBuilder {
         if config.agent_id.trim().is_empty() {
             return Err(Error::of(agentnet_proto::ErrorCode::AgentIdRequired, "an agent needs an agent_id"));
         }
+        if let Some((per_second, burst)) = config.guards.rate
+            && !(per_second > 0.0 && per_second.is_finite() && burst > 0)
+        {
+            let detail =
+                "rate_limit needs a rate and a burst above 0; no_rate_limit takes any number of messages";
+            return Err(Error::new(ErrorKind::InvalidArgument, detail));
+        }
         let capabilities =
             config.capabilities.iter().map(|name| capability(name)).collect::<Result<Vec<_>, _>>()?;
         let files = Files::open(&config, clock.as_ref()).await?;
@@ -430,6 +438,7 @@ impl Parts {
             auth,
             wake,
             owns_connection,
+            broken: OnceLock::new(),
         });
         inner.metrics.registrations.up();
         let heard = handler.is_some().then_some(capabilities.as_slice());

@@ -9,12 +9,15 @@ use agentnet_proto::ErrorCode;
 use tokio::time::{Instant, timeout_at};
 
 use super::AgentNode;
-use crate::error::{Error, ErrorKind};
+use crate::{
+    deadline::after,
+    error::{Error, ErrorKind},
+};
 
 /// How long what arrived before the subscriptions ended may take to be answered.
 const INTAKE_END: Duration = Duration::from_secs(1);
 /// How long the last bytes may take to be written.
-const FLUSH: Duration = Duration::from_secs(2);
+pub(super) const FLUSH: Duration = Duration::from_secs(2);
 
 impl AgentNode {
     /// Ends the session in order: takes no more messages (other sessions of the account get them), lets handlers
@@ -36,7 +39,7 @@ impl AgentNode {
         if let Some(intake) = tasks.intake {
             let _ = timeout_at(start + INTAKE_END, intake).await;
         }
-        let left = inner.jobs.drained(start + inner.config.drain_timeout).await;
+        let left = inner.jobs.drained(after(start, inner.config.drain_timeout)).await;
         if left > 0 {
             tracing::warn!(left, "closing before all handlers finished");
         }
@@ -48,7 +51,7 @@ impl AgentNode {
             let code = ErrorCode::ShuttingDown;
             inner.reject(&job.envelope, &job.body_sha256, code, "agent is shutting down").await;
         }
-        let deadline = Instant::now() + inner.config.flush_timeout;
+        let deadline = after(Instant::now(), inner.config.flush_timeout);
         let unconfirmed = inner.outbox.drain(deadline).await;
         let receipts = inner.receipts.drain(deadline).await;
         if receipts > 0 {
@@ -88,12 +91,24 @@ impl AgentNode {
         Err(Error::new(ErrorKind::Unconfirmed, detail))
     }
 
-    /// Serves until Ctrl-C or SIGTERM, then closes in order.
+    /// Serves until Ctrl-C or SIGTERM, then closes in order. Returns also when the node was closed elsewhere.
     ///
     /// # Errors
-    /// As [`close`](Self::close).
+    /// As [`close`](Self::close); [`ErrorKind::Closed`] when the node stopped because it is broken, which its log
+    /// explains.
     pub async fn serve_forever(&self) -> Result<(), Error> {
-        shutdown_signal().await?;
+        tokio::select! {
+            signal = shutdown_signal() => signal?,
+            () = self.inner.cancel.cancelled() => {
+                return match self.inner.broken.get() {
+                    Some(task) => {
+                        let detail = format!("the node stopped: its {task} failed; its log says how. Start it again");
+                        Err(Error::new(ErrorKind::Closed, detail))
+                    }
+                    None => Ok(()),
+                };
+            }
+        }
         tracing::info!(agent = self.agent_id(), "stopping");
         self.close().await
     }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 use super::Inner;
+use crate::deadline::FAR;
 
 /// How often the outbox is looked at while it isn't empty.
 const TICK: Duration = Duration::from_millis(100);
@@ -60,5 +61,5 @@ pub(super) async fn run(inner: Arc<Inner>) {
 
 /// A little earlier each time, at random: agents that started together don't speak together.
 fn jittered(interval: Duration) -> Duration {
-    interval.mul_f64(rand::random_range(0.9..=1.0))
+    interval.min(FAR).mul_f64(rand::random_range(0.9..=1.0))
 }

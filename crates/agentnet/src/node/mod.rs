@@ -11,7 +11,7 @@ mod tasks;
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -67,6 +67,8 @@ pub(crate) struct Inner {
     wake: Arc<Notify>,
     cancel: CancellationToken,
     owns_connection: bool,
+    /// The task that panicked, after which the node is stopped.
+    broken: OnceLock<&'static str>,
 }
 
 impl Inner {
@@ -93,6 +95,21 @@ impl Inner {
             self.outbox.close();
         }
         self.cancel.cancel();
+    }
+
+    /// Stops after `task` panicked: a node that no longer does its part must not stay registered and deaf.
+    async fn broke(&self, task: &'static str, panic: &str) {
+        tracing::error!(task, panic, account = %self.account, "a task of the node panicked: the node stops");
+        let _ = self.broken.set(task);
+        self.stop();
+        if let Err(error) = self.goodbye().await {
+            tracing::debug!(%error, "goodbye not sent");
+        }
+        if self.owns_connection {
+            let _ = self.connection.close(close::FLUSH).await;
+        } else {
+            let _ = self.connection.flush(close::FLUSH).await;
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! The node's tasks: a fixed number, whatever the load.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use agentnet_proto::{Capability, Receipt, StoredNotice, Subject, rpc::ThreadEvent};
 use async_nats::Subscriber;
-use futures_util::{StreamExt as _, stream::SelectAll};
+use futures_util::{FutureExt as _, StreamExt as _, stream::SelectAll};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +12,7 @@ use super::{Inner, maintain};
 use crate::{
     connect::Connection,
     error::Error,
-    inbox::{Handler, Source, work},
+    inbox::{Handler, Source, panic_text, work},
 };
 
 /// Handles of the tasks, by what they do.
@@ -88,59 +88,71 @@ impl Subscriptions {
 /// Starts everything.
 pub(super) fn spawn(inner: &Arc<Inner>, subscriptions: Subscriptions, handler: Option<&Handler>) -> Tasks {
     let Subscriptions { receipts, threads, stored, replies, intake } = subscriptions;
-    run(inner, receipts, |inner, message| match serde_json::from_slice::<Receipt>(&message.payload) {
-        Ok(receipt) => {
-            inner.outbox.receipt(&receipt);
-        }
-        Err(error) => tracing::debug!(%error, "receipt ignored: can't be read"),
-    });
-    run(inner, stored, |inner, message| match serde_json::from_slice::<StoredNotice>(&message.payload) {
-        Ok(notice) => {
-            inner.outbox.stored(notice.message_ids.iter().map(String::as_str));
-            inner.receipts.confirmed(&notice.receipts);
-            for failed in &notice.failed {
-                inner.outbox.failed(failed);
+    run(inner, "reader of receipts", receipts, |inner, message| {
+        match serde_json::from_slice::<Receipt>(&message.payload) {
+            Ok(receipt) => {
+                inner.outbox.receipt(&receipt);
             }
+            Err(error) => tracing::debug!(%error, "receipt ignored: can't be read"),
         }
-        Err(error) => tracing::warn!(%error, "confirmation ignored: can't be read"),
     });
-    run(inner, threads, |inner, message| match serde_json::from_slice::<ThreadEvent>(&message.payload) {
-        Ok(event) => inner.members_changed(&event),
-        Err(error) => tracing::debug!(%error, "news of a thread ignored: can't be read"),
+    run(inner, "reader of confirmations", stored, |inner, message| {
+        match serde_json::from_slice::<StoredNotice>(&message.payload) {
+            Ok(notice) => {
+                inner.outbox.stored(notice.message_ids.iter().map(String::as_str));
+                inner.receipts.confirmed(&notice.receipts);
+                for failed in &notice.failed {
+                    inner.outbox.failed(failed);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "confirmation ignored: can't be read"),
+        }
     });
-    run(inner, replies, |inner, message| inner.take_reply(message));
+    run(inner, "reader of threads", threads, |inner, message| {
+        match serde_json::from_slice::<ThreadEvent>(&message.payload) {
+            Ok(event) => inner.members_changed(&event),
+            Err(error) => tracing::debug!(%error, "news of a thread ignored: can't be read"),
+        }
+    });
+    run(inner, "reader of replies", replies, |inner, message| inner.take_reply(message));
     let maintenance = maintain::run(Arc::clone(inner));
-    spawn_until(&inner.cancel, maintenance);
+    spawn_watched(inner, "maintenance", maintenance);
     let mut tasks = Tasks::default();
     if let (Some(intake), Some(handler)) = (intake, handler) {
         tasks.intake =
-            Some(spawn_until(&inner.cancel, read(Arc::clone(inner), intake, tasks.stop_intake.clone())));
+            Some(spawn_watched(inner, "intake", read(Arc::clone(inner), intake, tasks.stop_intake.clone())));
         let workers = inner.config.max_concurrency.max(1);
         tasks.workers = (0..workers)
-            .map(|_| spawn_until(&inner.cancel, work(Arc::clone(inner), Arc::clone(handler))))
+            .map(|_| spawn_watched(inner, "worker", work(Arc::clone(inner), Arc::clone(handler))))
             .collect();
     }
     tasks
 }
 
-fn spawn_until(
-    cancel: &CancellationToken,
+/// Runs the task until the node stops; a panic in it stops the node.
+fn spawn_watched(
+    inner: &Arc<Inner>,
+    name: &'static str,
     task: impl Future<Output = ()> + Send + 'static,
 ) -> JoinHandle<()> {
-    let cancel = cancel.clone();
+    let inner = Arc::clone(inner);
     tokio::spawn(async move {
-        cancel.run_until_cancelled(task).await;
+        let ended = inner.cancel.run_until_cancelled(AssertUnwindSafe(task).catch_unwind()).await;
+        if let Some(Err(panic)) = ended {
+            inner.broke(name, panic_text(&*panic)).await;
+        }
     })
 }
 
 /// Reads a subscription whose messages are taken in without waiting.
 fn run(
     inner: &Arc<Inner>,
+    name: &'static str,
     mut subscription: Subscriber,
     take: impl Fn(&Arc<Inner>, &async_nats::Message) + Send + 'static,
 ) {
     let node = Arc::clone(inner);
-    spawn_until(&inner.cancel, async move {
+    spawn_watched(inner, name, async move {
         while let Some(message) = subscription.next().await {
             take(&node, &message);
         }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{LATE_MAX, Outbox, Outgoing, Track};
 use crate::{
+    deadline::after,
     error::{Error, ErrorKind},
     journal::{Entry, Journal, JournalError, Keep, Kind},
 };
@@ -131,7 +132,7 @@ impl Outbox {
             }
             let room = self.try_reserve(body.len()).map_err(|_| Error::closed())?;
             let expires = if late.is_zero() {
-                now + Duration::from_millis(left_ms.unsigned_abs())
+                after(now, Duration::from_millis(left_ms.unsigned_abs()))
             } else {
                 now.checked_sub(late).unwrap_or(now)
             };

@@ -28,6 +28,7 @@ pub(crate) use disk::{Head, Left, open};
 pub(crate) use track::{Goal, Progress, Track, Verdict, is_transient};
 
 use crate::{
+    deadline::{FAR, after},
     error::{Error, ErrorKind},
     journal::Journal,
     send::Refusal,
@@ -213,7 +214,7 @@ impl Outbox {
         let track = Arc::new(track);
         let id: Arc<str> = id.into();
         book.next += 1;
-        let due = (now + outgoing.pause, book.next);
+        let due = (after(now, outgoing.pause), book.next);
         book.must_confirm += usize::from(outgoing.must_confirm);
         book.due.insert(due, Arc::clone(&id));
         let pending = Some(Pending { outgoing, due, copies: 1 });
@@ -330,7 +331,7 @@ impl Outbox {
             }
             let pause = resend_pause(pending.outgoing.pause, pending.copies);
             pending.copies = pending.copies.saturating_add(1);
-            pending.due = ((now + pause).min(if late { expires + LATE_MAX } else { expires }), number);
+            pending.due = (after(now, pause).min(if late { expires + LATE_MAX } else { expires }), number);
             resends.push(Resend {
                 body: pending.outgoing.body.clone(),
                 track: Arc::clone(&entry.track),
@@ -420,6 +421,7 @@ fn permits(size: usize) -> u32 {
 
 /// The pause after the copy of that number: as the original for the first ones, then doubling.
 fn resend_pause(pause: Duration, copies: u32) -> Duration {
+    let pause = pause.min(FAR);
     let extra = Duration::from_millis(100).saturating_mul(copies).min(Duration::from_millis(500));
     let doubled = if copies < 3 { pause } else { pause.saturating_mul(1 << (copies - 2).min(10)) };
     let whole = (doubled + extra).min(RESEND_MAX.max(pause));

@@ -9,10 +9,7 @@ use crate::send::{Refusal, Stage};
 
 /// Codes after which the network tries again by itself.
 pub(crate) fn is_transient(code: &str) -> bool {
-    matches!(
-        ErrorCode::parse(code),
-        Some(ErrorCode::Busy | ErrorCode::RateLimited | ErrorCode::ServiceDegraded | ErrorCode::ShuttingDown)
-    )
+    ErrorCode::parse(code).is_some_and(ErrorCode::is_temporary_refusal)
 }
 
 /// How far a message got. Only ever moves forward.

@@ -12,7 +12,7 @@ use crate::{
 /// The outcome of a send or an ask, with the original's fields. Tools can hand it on as it is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SdkResult {
-    /// Whether the recipient took the message, or answered.
+    /// Whether the network stored the message at least, or the recipient answered.
     pub ok: bool,
     /// The thread it belongs to.
     pub thread_id: String,
@@ -24,8 +24,12 @@ pub struct SdkResult {
     pub text: String,
     /// The answer's payload; null for a send.
     pub data: Value,
-    /// Why `ok` is false: a code and what to do.
+    /// Why `ok` is false: a code and what to do; null when `ok` is true.
     pub error: Option<String>,
+    /// New here, and absent unless set: a send that is stored and that nobody has accepted yet says so, with the code
+    /// of whoever held it back. The network goes on delivering it for its time to live.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The trace it belongs to.
     pub trace_id: Option<String>,
 }
@@ -33,13 +37,19 @@ pub struct SdkResult {
 impl SdkResult {
     pub(super) fn sent(delivery: Delivery, parent: Option<String>) -> Self {
         let Delivery { message_id, thread_id, stage, refusal, .. } = delivery;
-        // Stored and not yet accepted isn't a failure, and not a success either: the text says so.
-        let error = (stage < Some(Stage::Accepted)).then(|| match refusal {
-            Some(refusal) => format!("stored, not yet accepted ({}: {})", refusal.code, refusal.detail),
-            None => "stored, not yet accepted".to_owned(),
-        });
+        let because = refusal.map(|refusal| format!("{}: {}", refusal.code, refusal.detail));
+        let (error, note) = match (stage, because) {
+            (None, because) => {
+                (Some(because.unwrap_or_else(|| "unconfirmed: not stored yet".to_owned())), None)
+            }
+            (Some(Stage::Stored), Some(because)) => {
+                (None, Some(format!("stored, not yet accepted ({because})")))
+            }
+            (Some(Stage::Stored), None) => (None, Some("stored, not yet accepted".to_owned())),
+            (Some(_), _) => (None, None),
+        };
         Self {
-            ok: stage.is_some(),
+            ok: error.is_none(),
             thread_id,
             trace_id: Some(message_id.clone()),
             message_id,
@@ -47,6 +57,7 @@ impl SdkResult {
             text: String::new(),
             data: Value::Null,
             error,
+            note,
         }
     }
 
@@ -61,6 +72,7 @@ impl SdkResult {
             text,
             data: envelope.payload.value(),
             error: None,
+            note: None,
             trace_id: envelope.trace_id,
         }
     }
@@ -75,6 +87,7 @@ impl SdkResult {
             text: String::new(),
             data: Value::Null,
             error: Some(error.to_string()),
+            note: None,
             trace_id: error.trace_id().map(str::to_owned),
         }
     }
@@ -92,11 +105,13 @@ mod tests {
     #[test]
     fn a_send_says_how_far_it_got() {
         let accepted = SdkResult::sent(delivery(Some(Stage::Accepted), None), None);
-        assert_eq!((accepted.ok, accepted.error), (true, None));
+        assert_eq!((accepted.ok, accepted.error, accepted.note), (true, None, None));
         let busy = Refusal { code: "busy".into(), detail: "full".into() };
         let stored = SdkResult::sent(delivery(Some(Stage::Stored), Some(busy)), Some("p".into()));
-        assert!(stored.ok);
-        assert_eq!(stored.error.as_deref(), Some("stored, not yet accepted (busy: full)"));
+        assert_eq!((stored.ok, stored.error.as_deref()), (true, None));
+        assert_eq!(stored.note.as_deref(), Some("stored, not yet accepted (busy: full)"));
+        let nothing = SdkResult::sent(delivery(None, None), None);
+        assert!(!nothing.ok && nothing.error.is_some() && nothing.note.is_none());
         assert_eq!(stored.parent_message_id.as_deref(), Some("p"));
     }
 

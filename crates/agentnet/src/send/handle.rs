@@ -6,6 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Delivery, Stage, publish::Patience};
 use crate::{
+    deadline::after,
     error::{Error, ErrorKind},
     node::Inner,
     outbox::{Goal, Progress, Track, Verdict},
@@ -102,7 +103,7 @@ impl DeliveryHandle {
         }
         if goal == Goal::Delivered {
             let window = if self.track.is_group() { Duration::ZERO } else { self.patience.receipt_timeout };
-            let absent = self.started + window;
+            let absent = after(self.started, window);
             if absent <= now && progress.refusal.is_none() && !self.track.is_group() {
                 self.node.metrics.receipt_timeouts.up();
             }
@@ -133,7 +134,8 @@ impl DeliveryHandle {
             return Decision::Fail(Error::closed().message(&self.message_id));
         }
         let used_up = progress.attempts > self.patience.retry_attempts;
-        let end = if used_up { progress.last_attempt + self.patience.receipt_timeout } else { self.give_up };
+        let end =
+            if used_up { after(progress.last_attempt, self.patience.receipt_timeout) } else { self.give_up };
         let end = end.min(self.give_up);
         if now < end && !progress.given_up {
             return Decision::WaitUntil(end);

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{DeliveryHandle, Draft, Route};
 use crate::{
+    deadline::after,
     error::{Error, ErrorKind},
     node::Inner,
     outbox::{Head, Left, Outgoing, Resend, Track},
@@ -122,7 +123,7 @@ impl Inner {
             thread_id: message.thread_id,
             started: now,
             expires: message.expires,
-            give_up: message.expires.clamp(now + pause, now + GIVE_UP),
+            give_up: message.expires.max(after(now, pause)).min(now + GIVE_UP),
             patience,
         });
         Ok(handles.collect())

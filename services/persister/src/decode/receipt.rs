@@ -53,15 +53,7 @@ fn effect(receipt: &Receipt) -> Effect {
         (ReceiptStatus::Accepted, _) => Effect::Accepted,
         (ReceiptStatus::Processed, _) => Effect::Processed,
         (ReceiptStatus::Rejected, Some(ErrorCode::Duplicate)) => Effect::Duplicate,
-        (
-            ReceiptStatus::Rejected,
-            Some(
-                ErrorCode::Busy
-                | ErrorCode::RateLimited
-                | ErrorCode::ServiceDegraded
-                | ErrorCode::ShuttingDown,
-            ),
-        ) => Effect::HeldBack,
+        (ReceiptStatus::Rejected, Some(code)) if code.is_temporary_refusal() => Effect::HeldBack,
         (ReceiptStatus::Rejected, _) => Effect::Rejected,
         (ReceiptStatus::Other(_), _) => Effect::None,
     }

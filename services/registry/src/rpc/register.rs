@@ -29,7 +29,7 @@ pub(super) async fn register(
     }
     let now = app.now();
     let auth = request.auth.as_ref().map(AuthBlock::from);
-    let name = if request.name.is_empty() { request.agent_id.clone() } else { request.name };
+    let name = if request.name.trim().is_empty() { request.agent_id.clone() } else { request.name };
     let mut session = Session {
         session_tag: app.ids.session_tag(&app.config.server_id),
         agent_id: request.agent_id,

@@ -43,7 +43,7 @@ pub(super) async fn search(
     let work = async { Ok(account_search::search(app.store.pool(), &filter).await?) };
     let found = app.within("db.search", QUERY_DEADLINE, ErrorCode::SearchFailed, work).await?;
     let mut results: Vec<SearchResult> = found.into_iter().map(result).collect();
-    fit(&mut results, app.row_budget());
+    let truncated = fit(&mut results, app.row_budget());
     Ok(SearchResponse {
         query: request.query,
         capability: request.capability,
@@ -51,6 +51,7 @@ pub(super) async fn search(
         online_only: request.online_only,
         status: request.status,
         results,
+        truncated,
         generated_at: app.now().to_string(),
     })
 }
