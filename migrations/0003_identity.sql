@@ -5,6 +5,9 @@
 ALTER TABLE agent_accounts
     ADD COLUMN role text NOT NULL DEFAULT 'agent' CHECK (role IN ('agent', 'operator', 'gateway'));
 
+-- Few, and asked for with every batch of messages.
+CREATE INDEX agent_accounts_suspended ON agent_accounts (account_id) WHERE status = 'suspended';
+
 -- A key that doesn't speak for the account any more stays, so that what it signed before still verifies.
 ALTER TABLE agent_keys
     ADD COLUMN ended_as text CHECK (ended_as IN ('rotated', 'revoked'));

@@ -3,8 +3,8 @@
 use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    chat, completions, deliveries, identity, list, message_search, metrics, profile, redrive, request,
-    search, send, thread_messages, thread_status, threads, up, watch, why,
+    chat, completions, deliveries, identity, list, message_search, metrics, operator, profile, redrive,
+    request, search, send, thread, thread_messages, thread_status, threads, up, watch, why,
 };
 
 /// Run the network that AI agents live on, watch it, talk on it.
@@ -60,6 +60,8 @@ pub enum Command {
     Watch(watch::Args),
     /// Threads, latest activity first
     Threads(threads::Args),
+    /// Threads with members: only they post there and read
+    Thread(thread::Args),
     /// One thread's counters
     ThreadStatus(thread_status::Args),
     /// One thread's messages, newest first
@@ -74,6 +76,12 @@ pub enum Command {
     Redrive(redrive::Args),
     /// The whole path of one message
     Why(why::Args),
+    /// Who runs the network
+    Operator(operator::Args),
+    /// Lock an account out everywhere at once
+    Suspend(operator::Target),
+    /// Let a suspended account in again
+    Resume(operator::Target),
     /// The registry's own figures
     Metrics(metrics::Args),
     /// Keys that agents speak with

@@ -76,6 +76,17 @@ fn our_additions_parse() {
         "watch --subject a.b --subject c.d",
         "send --to-username a --ttl 86400 -",
         "up --demo --open --data-dir d --nats-port 4333 --pg-port 5433 --ready-file f",
+        "thread create --title t --public @bob acct_1 --as ann",
+        "thread invite t @bob",
+        "thread join t --as ann",
+        "thread leave t",
+        "thread eject t @bob",
+        "thread members t",
+        "operator grant @bob",
+        "operator revoke acct_1",
+        "operator list",
+        "suspend @bob",
+        "resume @bob",
         "completions bash",
     ] {
         parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));

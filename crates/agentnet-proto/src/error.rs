@@ -121,6 +121,8 @@ codes! {
     MessageSearchFailed = "message_search_failed", 503, true;
     /// The deliveries could not be read or changed; try again.
     DeliveriesFailed = "deliveries_failed", 503, true;
+    /// The account could not be read or changed; try again.
+    AccountFailed = "account_failed", 503, true;
     /// The thread's members could not be read or changed; try again.
     ThreadFailed = "thread_failed", 503, true;
     /// The database can't be reached; try again.

@@ -35,6 +35,8 @@ pub enum AccountChange {
     Suspended,
     /// The account is let in again.
     Resumed,
+    /// What the account may do has changed: its connections end, and come back with other permissions.
+    Permissions,
     /// Something that this version doesn't know.
     #[serde(other)]
     Other,

@@ -57,6 +57,10 @@ fn all() -> Vec<(&'static str, Value)> {
         ("thread_members_request", schema::<rpc::ThreadMembersRequest>()),
         ("thread_members_response", schema::<rpc::ThreadMembersResponse>()),
         ("thread_event", schema::<rpc::ThreadEvent>()),
+        ("standing_request", schema::<rpc::StandingRequest>()),
+        ("standing_response", schema::<rpc::StandingResponse>()),
+        ("operator_list_request", schema::<rpc::OperatorListRequest>()),
+        ("operator_list_response", schema::<rpc::OperatorListResponse>()),
         ("metrics_request", schema::<rpc::MetricsRequest>()),
         ("metrics_response", schema::<rpc::MetricsResponse>()),
     ]

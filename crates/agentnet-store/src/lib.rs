@@ -16,6 +16,7 @@ pub mod messages;
 pub mod progress;
 pub mod retention;
 pub mod sessions;
+pub mod standing;
 mod store;
 pub mod threads;
 

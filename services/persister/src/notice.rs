@@ -48,6 +48,10 @@ impl Notices {
                 let failed = refused(ErrorCode::ThreadForbidden, ErrorCode::ThreadForbidden.meaning().trim());
                 self.notice(answer, failed.detail.len()).failed.push(failed);
             }
+            (Outcome::Written(Verdict::Suspended), About::Message) => {
+                let failed = refused(ErrorCode::Suspended, ErrorCode::Suspended.meaning().trim());
+                self.notice(answer, failed.detail.len()).failed.push(failed);
+            }
             (Outcome::Written(Verdict::Noted), About::Receipt(status)) => {
                 let receipt = StoredReceipt { message_id: answer.message_id.clone(), status: status.clone() };
                 self.notice(answer, status.as_str().len()).receipts.push(receipt);

@@ -11,8 +11,6 @@ use crate::caller::{Call, Caller};
 
 /// Role of accounts that run the network.
 pub(crate) const OPERATOR: &str = "operator";
-/// Status of accounts that are locked out.
-pub(crate) const SUSPENDED: &str = "suspended";
 
 /// With whose eyes the caller reads.
 ///
@@ -48,11 +46,15 @@ pub(crate) async fn actor(app: &App, call: &Call, claimed: Option<&str>) -> Resu
             return Err(RpcError::with_detail(ErrorCode::Forbidden, detail).into());
         }
         (Caller::Key(_), _) => return Err(nobody().into()),
+        (Caller::Anyone, _) if app.config.security != Security::Open => {
+            let detail = "this request must be signed with the key of the account that asks";
+            return Err(RpcError::with_detail(ErrorCode::AuthRequired, detail).into());
+        }
         (Caller::Anyone, None) => return Err(RpcError::from(ErrorCode::AccountIdRequired).into()),
         (Caller::Anyone, Some(claimed)) => AccountId::new(claimed).map_err(RpcError::from)?,
     };
+    check_standing(app, account.as_str())?;
     match app.caches.account(&app.store, account.as_str()).await {
-        Ok(known) if known.status == SUSPENDED => Err(RpcError::from(ErrorCode::Suspended).into()),
         Ok(_) => Ok(account),
         Err(Miss::NotFound) => {
             let detail = format!("there is no account {account}; register it first");
@@ -60,6 +62,52 @@ pub(crate) async fn actor(app: &App, call: &Call, claimed: Option<&str>) -> Resu
         }
         Err(failed) => Err(failed.into()),
     }
+}
+
+/// Whether the account isn't locked out.
+///
+/// # Errors
+/// [`ErrorCode::Suspended`].
+pub(crate) fn check_standing(app: &App, account_id: &str) -> Result<(), RpcError> {
+    if app.suspended.contains(account_id) { Err(ErrorCode::Suspended.into()) } else { Ok(()) }
+}
+
+/// Who asks for what only operators may do. In open mode anybody may, and may leave out who they are.
+///
+/// # Errors
+/// As [`actor`]; [`ErrorCode::Forbidden`] for whoever is no operator.
+pub(crate) async fn operator(
+    app: &App,
+    call: &Call,
+    claimed: Option<&str>,
+) -> Result<Option<AccountId>, Failed> {
+    if app.config.security == Security::Open && claimed.is_none() {
+        return Ok(None);
+    }
+    let account = actor(app, call, claimed).await?;
+    if app.config.security == Security::Open || is_operator(app, &account).await? {
+        return Ok(Some(account));
+    }
+    Err(only_operators().into())
+}
+
+/// Whether the caller may read what only operators may.
+///
+/// # Errors
+/// [`ErrorCode::Forbidden`]; Postgres.
+pub(crate) async fn operator_reads(app: &App, call: &Call) -> Result<(), Failed> {
+    match (app.config.security, &call.caller) {
+        (Security::Open, _) => Ok(()),
+        (_, Caller::Account(account)) if is_operator(app, account).await? => Ok(()),
+        _ => Err(only_operators().into()),
+    }
+}
+
+fn only_operators() -> RpcError {
+    RpcError::with_detail(
+        ErrorCode::Forbidden,
+        "only operators may do this; `agentnet operator list` names them",
+    )
 }
 
 fn nobody() -> RpcError {

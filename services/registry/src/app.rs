@@ -14,6 +14,7 @@ use async_nats::Client;
 use crate::cache::Caches;
 use crate::config::Config;
 use crate::presence::Presence;
+use crate::suspended::Suspended;
 
 /// Longest wait for Postgres of a request whose clients give up after 2 s.
 pub(crate) const QUERY_DEADLINE: Duration = Duration::from_millis(1500);
@@ -31,6 +32,7 @@ pub struct App {
     pub(crate) store: Store,
     pub(crate) presence: Presence,
     pub(crate) caches: Caches,
+    pub(crate) suspended: Suspended,
     pub(crate) ids: SharedIds,
     pub(crate) clock: SharedClock,
     pub(crate) client: Client,

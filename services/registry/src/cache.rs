@@ -32,8 +32,6 @@ pub struct KnownAccount {
     pub account_id: String,
     /// `agent`, `operator` or `gateway`.
     pub role: String,
-    /// `active` or `suspended`.
-    pub status: String,
     /// The members of the profile that come out of the account's row, as JSON without the braces.
     pub json: Box<str>,
 }
@@ -48,7 +46,7 @@ impl From<Account> for KnownAccount {
         });
         let text = members.to_string();
         let json = text.get(1..text.len() - 1).unwrap_or_default().into();
-        Self { account_id: account.account_id, role: account.role, status: account.status, json }
+        Self { account_id: account.account_id, role: account.role, json }
     }
 }
 

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use agentnet_proto::rpc::AgentInfo;
-use agentnet_proto::{AccountEvent, EventType, Subject, Timestamp};
+use agentnet_proto::{AccountChange, AccountEvent, EventType, Subject, Timestamp};
 use agentnet_service::rpc::decode_object;
 use agentnet_store::sessions::Ended;
 use serde::{Deserialize, Serialize};
 
-use crate::app::App;
+use crate::app::{App, chain};
 use crate::presence::Opened;
 
 /// Body of `agentnet.events.presence`: an `AgentInfo` and what happened to the session.
@@ -124,7 +124,21 @@ pub(crate) async fn on_presence(app: Arc<App>, body: bytes::Bytes) -> bool {
 /// An account or key event of any replica.
 pub(crate) async fn on_account(app: Arc<App>, body: bytes::Bytes) -> bool {
     let Ok(event) = decode_object::<AccountEvent>(&body) else { return false };
+    take_account(&app, &event).await;
+    true
+}
+
+/// Forgets what is remembered of the account. Whether it is locked out is asked anew: an event proves nothing.
+pub(crate) async fn take_account(app: &App, event: &AccountEvent) {
     let usernames: Vec<&str> = event.usernames.iter().map(String::as_str).collect();
     app.caches.forget(&event.account_id, &usernames).await;
-    true
+    if !matches!(event.change, Some(AccountChange::Suspended | AccountChange::Resumed)) {
+        return;
+    }
+    match app.suspended.look_again(&app.store, &event.account_id).await {
+        Ok(true) => app.presence.end_account(&event.account_id),
+        Ok(false) => {}
+        // The next round of the garbage collection reads everything.
+        Err(error) => app.failures.log("db.suspended", &chain(&error)),
+    }
 }

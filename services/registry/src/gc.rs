@@ -63,6 +63,11 @@ pub(crate) async fn round(app: &App) -> Round {
             announce_offline(app, ended, OfflineReason::Expired).await;
         }
     }
+    // What no event told.
+    let suspended = app.suspended.refresh(&app.store).await;
+    for account in logged(app, "db.suspended", suspended).unwrap_or_default() {
+        app.presence.end_account(&account);
+    }
     round.pruned = prune(app).await;
     metrics::gauge!("agentnet_registry_sessions").set(app.presence.len() as f64);
     round

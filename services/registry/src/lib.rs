@@ -33,6 +33,7 @@ pub mod presence;
 pub mod redelivery;
 pub mod rpc;
 mod service;
+mod suspended;
 mod validate;
 
 pub use config::Config;

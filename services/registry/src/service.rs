@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::gc::{self, Round};
 use crate::presence::{Presence, Rules};
 use crate::redelivery::{Figures, Redelivery};
+use crate::suspended::Suspended;
 use crate::{flush, rpc};
 
 /// Pause between two attempts to reach Postgres at start.
@@ -117,6 +118,7 @@ impl Service for Registry {
             store: store.clone(),
             presence,
             caches: Caches::default(),
+            suspended: Suspended::default(),
             ids: Arc::new(SystemIds::new(clock.clone())),
             clock,
             client: deps.nats.client().clone(),
@@ -124,6 +126,7 @@ impl Service for Registry {
             failures: FailureLog::default(),
             config,
         });
+        app.suspended.refresh(&app.store).await.map_err(RegistryError::Store)?;
         deps.health.register("postgres", move || {
             let store = store.clone();
             async move { store.ping().await.map_err(|error| error.to_string()) }

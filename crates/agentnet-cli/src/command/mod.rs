@@ -7,11 +7,13 @@ pub mod identity;
 pub mod list;
 pub mod message_search;
 pub mod metrics;
+pub mod operator;
 pub mod profile;
 pub mod redrive;
 pub mod request;
 pub mod search;
 pub mod send;
+pub mod thread;
 pub mod thread_messages;
 pub mod thread_status;
 pub mod threads;
@@ -136,6 +138,10 @@ async fn dispatch(ctx: &Context, command: Command) -> Result<(), Failure> {
         Command::Profile(args) => profile::run(ctx, args).await,
         Command::Watch(args) => watch::run(ctx, args).await,
         Command::Threads(args) => threads::run(ctx, args).await,
+        Command::Thread(args) => thread::run(ctx, args).await,
+        Command::Operator(args) => operator::run(ctx, args).await,
+        Command::Suspend(args) => operator::suspend(ctx, args).await,
+        Command::Resume(args) => operator::resume(ctx, args).await,
         Command::ThreadStatus(args) => thread_status::run(ctx, args).await,
         Command::ThreadMessages(args) => thread_messages::run(ctx, args).await,
         Command::MessageSearch(args) => message_search::run(ctx, args).await,

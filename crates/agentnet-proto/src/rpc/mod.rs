@@ -17,6 +17,7 @@ mod metrics;
 mod network;
 mod presence;
 mod resolve;
+mod standing;
 mod threads;
 
 pub use deliveries::*;
@@ -27,6 +28,7 @@ pub use metrics::*;
 pub use network::*;
 pub use presence::*;
 pub use resolve::*;
+pub use standing::*;
 pub use threads::*;
 
 macro_rules! methods {
@@ -104,6 +106,16 @@ methods! {
     ThreadEject = "thread_eject", NotAnObject;
     /// Who is in a thread.
     ThreadMembers = "thread_members", NotAnObject;
+    /// Makes an account an operator.
+    OperatorGrant = "operator_grant", NotAnObject;
+    /// Makes an operator an agent again.
+    OperatorRevoke = "operator_revoke", NotAnObject;
+    /// Who the operators are.
+    OperatorList = "operator_list", NotAnObject;
+    /// Locks an account out.
+    Suspend = "suspend", NotAnObject;
+    /// Lets it in again.
+    Resume = "resume", NotAnObject;
     /// The registry's own figures.
     Metrics = "metrics", NotAnObject;
 }

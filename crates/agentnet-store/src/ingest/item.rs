@@ -35,6 +35,8 @@ pub enum Verdict {
     Vanished,
     /// A message that its sender may not post to its thread. Nothing was written.
     Forbidden,
+    /// A message whose sender's account is locked out. Nothing was written.
+    Suspended,
     /// In the quarantine table.
     Quarantined,
 }

@@ -152,6 +152,7 @@ impl<'a> Batch<'a> {
             inserted = write_messages::insert(conn, &rows).await?;
         }
         let known = self.look_up(conn, &inserted).await?;
+        let suspended = self.suspended(conn, &inserted, &known).await?;
         let fresh = || self.arrival.iter().copied().filter(|row| inserted.contains(&row.message_id));
         let mut groups = Groups::default();
         if !inserted.is_empty() {
@@ -171,7 +172,7 @@ impl<'a> Batch<'a> {
         for item in self.items {
             verdicts.push(match item {
                 Item::Message(row) if first_copies.remove(&row.message_id) => Verdict::Inserted,
-                Item::Message(row) => self.repeated(row, &inserted, &known),
+                Item::Message(row) => self.repeated(row, &inserted, &known, &suspended),
                 Item::Receipt(row) => match self.recipient(row, &inserted, &known) {
                     Some(recipient) => {
                         deliveries.receipt(row, recipient);
@@ -219,11 +220,31 @@ impl<'a> Batch<'a> {
         if ids.is_empty() { Ok(HashMap::new()) } else { write_messages::known(conn, &ids).await }
     }
 
+    /// Of the senders whose messages are nowhere, those that are locked out. Asked only where there are such messages.
+    async fn suspended(
+        &self,
+        conn: &mut PgConnection,
+        inserted: &HashSet<String>,
+        known: &HashMap<String, Known>,
+    ) -> Result<HashSet<String>, StoreError> {
+        let nowhere = |row: &&MessageRow| {
+            !inserted.contains(&row.message_id) && !known.contains_key(row.message_id.as_str())
+        };
+        let rows = self.messages.values().copied().filter(nowhere);
+        let senders: HashSet<&str> = rows.filter_map(|row| row.from_account_id.as_deref()).collect();
+        if senders.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let senders: Vec<&str> = senders.into_iter().collect();
+        Ok(crate::standing::suspended_of(conn, &senders).await?.into_iter().collect())
+    }
+
     fn repeated(
         &self,
         row: &MessageRow,
         inserted: &HashSet<String>,
         known: &HashMap<String, Known>,
+        suspended: &HashSet<String>,
     ) -> Verdict {
         let stored = if inserted.contains(&row.message_id) {
             self.messages.get(row.message_id.as_str()).map(|first| &first.body_sha256[..])
@@ -233,6 +254,9 @@ impl<'a> Batch<'a> {
         match stored {
             Some(hash) if hash == row.body_sha256 => Verdict::Repeated,
             Some(_) => Verdict::Conflict,
+            None if row.from_account_id.as_ref().is_some_and(|from| suspended.contains(from)) => {
+                Verdict::Suspended
+            }
             None if self.forbidden.contains_key(row.message_id.as_str()) => Verdict::Forbidden,
             None => Verdict::Vanished,
         }

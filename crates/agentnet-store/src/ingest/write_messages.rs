@@ -21,10 +21,11 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text
      AS m (message_id, thread_id, parent_message_id, from_account_id, from_session_tag, to_account_id, to_agent, kind,
            schema_version, idempotency_key, trace_id, sent_at, received_at, expires_at, envelope, signature,
            body_sha256, search)
+WHERE NOT EXISTS (SELECT FROM agent_accounts s WHERE s.status = 'suspended' AND s.account_id = m.from_account_id)
 ON CONFLICT (message_id) DO NOTHING
 RETURNING message_id";
 
-/// Inserts those that aren't there yet and returns their ids. `rows` are in key order, so that replicas that insert
+/// Inserts those that aren't there yet, and whose sender isn't locked out, and returns their ids. `rows` are in key order, so that replicas that insert
 /// the same ids wait for each other in one direction only.
 pub(super) async fn insert(
     conn: &mut PgConnection,

@@ -79,14 +79,14 @@ async fn hear(app: Arc<App>, system: Nats, mut events: Subscriber, stop: Cancell
 
 fn ends_connections(event: &AccountEvent) -> bool {
     use AccountChange as C;
-    matches!(event.change, Some(C::Rotated | C::Revoked | C::Suspended))
+    matches!(event.change, Some(C::Rotated | C::Revoked | C::Suspended | C::Permissions))
 }
 
 async fn end(app: &Arc<App>, system: &Nats, event: &AccountEvent) {
     let db = app.store.pool();
-    // Of a suspended account every connection, else those of the key that ended: the new one has some, too.
+    // Of an account that is suspended or may do something else now every connection, else those of the key that ended: the new one has some, too.
     let key = match event.change {
-        Some(AccountChange::Suspended) => None,
+        Some(AccountChange::Suspended | AccountChange::Permissions) => None,
         _ => event.public_key.as_deref(),
     };
     let found =
@@ -128,7 +128,12 @@ mod tests {
     #[test]
     fn only_ends_end_connections() {
         let of = |change| AccountEvent { change, ..AccountEvent::default() };
-        for ends in [AccountChange::Rotated, AccountChange::Revoked, AccountChange::Suspended] {
+        for ends in [
+            AccountChange::Rotated,
+            AccountChange::Revoked,
+            AccountChange::Suspended,
+            AccountChange::Permissions,
+        ] {
             assert!(ends_connections(&of(Some(ends))), "{ends:?}");
         }
         for other in

@@ -183,6 +183,17 @@ impl Presence {
         self.urgent.notify_one();
     }
 
+    /// Every session of the account ends: it is locked out.
+    pub fn end_account(&self, account_id: &str) {
+        let now = self.now();
+        // Silent ones too: they may speak again.
+        let tags = self.read(|table| {
+            let found = table.of_account(account_id, now, i64::MAX);
+            found.into_iter().map(|((_, tag), _)| tag.to_string()).collect::<Vec<String>>()
+        });
+        tags.iter().for_each(|tag| self.goodbye(tag));
+    }
+
     /// Another replica ended the session.
     pub fn ended_elsewhere(&self, tag: &str, for_good: bool) {
         if for_good {

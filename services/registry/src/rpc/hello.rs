@@ -25,6 +25,9 @@ pub(crate) async fn hello(app: Arc<App>, call: Call, body: Bytes) -> bool {
     if check(&info).is_err() || !call.caller.may_be(info.account_id.as_deref()) {
         return false;
     }
+    if info.account_id.as_deref().is_some_and(|id| app.suspended.contains(id)) {
+        return false;
+    }
     match app.presence.hello(info, app.now(), &app.config.server_id) {
         Heard::Touched | Heard::Changed | Heard::Restored => true,
         Heard::Refused => false,

@@ -6,6 +6,7 @@ use agentnet_store::accounts::{self, Plan, Presented, Wish};
 use agentnet_store::sessions::{self, Session};
 use agentnet_store::{StoreError, keys};
 
+use crate::access;
 use crate::app::{App, Failed, chain};
 use crate::events::{announce_account, announce_keys};
 
@@ -42,6 +43,7 @@ pub(super) async fn settle(
     for attempt in 0..MAX_ATTEMPTS {
         let mut tx = app.store.pool().begin().await.map_err(&failed)?;
         let plan = accounts::plan(&mut *tx, wish, &*app.ids, attempt).await?;
+        access::check_standing(app, &plan.account_id)?;
         let proof = match &opening {
             Some(opening) if app.config.security == Security::Signed => {
                 let expected = RegisterExpectation {

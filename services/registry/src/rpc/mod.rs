@@ -11,12 +11,15 @@ mod message_rows;
 mod message_search;
 mod metrics;
 mod network;
+mod operators;
 mod profile;
 mod redrive;
 mod register;
 mod resolve_account;
 mod resolve_key;
 mod search;
+mod standing;
+mod suspend;
 mod thread_create;
 mod thread_eject;
 mod thread_invite;
@@ -41,6 +44,7 @@ use agentnet_service::rpc::{
     decode_object, default_faults, encode_response, handler, publish_handler,
 };
 
+use crate::access;
 use crate::app::App;
 use crate::caller::{self, Call};
 use crate::events;
@@ -76,6 +80,11 @@ pub(crate) async fn start(app: &Arc<App>, nats: &Nats) -> Result<RpcServer, Star
     builder = method::<wire::ThreadLeave, _, _>(builder, app, thread_leave::thread_leave);
     builder = method::<wire::ThreadEject, _, _>(builder, app, thread_eject::thread_eject);
     builder = method::<wire::ThreadMembers, _, _>(builder, app, thread_members::thread_members);
+    builder = method::<wire::OperatorGrant, _, _>(builder, app, operators::grant);
+    builder = method::<wire::OperatorRevoke, _, _>(builder, app, operators::revoke);
+    builder = method::<wire::OperatorList, _, _>(builder, app, operators::list);
+    builder = method::<wire::Suspend, _, _>(builder, app, suspend::suspend);
+    builder = method::<wire::Resume, _, _>(builder, app, suspend::resume);
     builder = method::<wire::Metrics, _, _>(builder, app, metrics::metrics);
     builder = encoded(builder, app, RpcMethod::List, list::list);
     builder = encoded(builder, app, RpcMethod::Profile, profile::profile);
@@ -120,6 +129,9 @@ where
         async move {
             let caller = caller::of_subject(app.config.security, &ctx.subject)?;
             let call = Call { caller, headers: ctx.headers, body: body.clone() };
+            if let Some(account) = call.caller.account() {
+                access::check_standing(&app, account.as_str())?;
+            }
             run(app, call, body).await
         }
     });
