@@ -124,3 +124,41 @@ async fn one_copy_reaches_every_member_the_absent_ones_too() {
     hears(&cat_heard, &["first-copy"]).await;
     back.close().await.unwrap();
 }
+
+/// The only copy that left lies in the stream when nats-server is killed, and its sender is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_sender_sees_nats_die_after_the_first_copy_reaches_every_member() {
+    let stack = Stack::start().await;
+    let (ann, _) = listener(&stack, "ann").await;
+    let (bob, bob_heard) = listener(&stack, "bob").await;
+    let (cat, cat_heard) = listener(&stack, "cat").await;
+    let thread = ann.create_thread("", &[bob.account_id(), cat.account_id()]).await.unwrap().thread_id;
+    for member in [&bob, &cat] {
+        member.join_thread(&thread).await.unwrap();
+    }
+    let envelope = json!({
+        "message_id": "first-copy", "from_agent": "ann", "from_account_id": ann.account_id(),
+        "to_agent": format!("thread:{thread}"), "thread_id": thread, "payload": {"text": "last words"},
+        "sent_at": SystemClock.now().to_string(), "ttl_ms": 600_000, "kind": "direct", "schema_version": "1.2",
+    });
+    ann.close().await.unwrap();
+    stack.stop_persister().await;
+    stack.publish(format!("account.{}.inbox", bob.account_id()), &envelope).await;
+    let jetstream = async_nats::jetstream::new(stack.raw.clone());
+    eventually(SOON, || async {
+        let stream = jetstream.get_stream("AGENTNET").await.ok()?;
+        (stream.cached_info().state.messages > 0).then_some(())
+    })
+    .await;
+    stack.nats.kill();
+    stack.nats.restart().unwrap();
+    stack.start_persister().await;
+    hears(&cat_heard, &["first-copy"]).await;
+    eventually(SOON, || async {
+        let rows = deliveries(&stack, "first-copy").await;
+        rows.len() == 2 && rows.iter().all(|(_, state)| state == "processed")
+    })
+    .await;
+    hears(&bob_heard, &["first-copy"]).await;
+    hears(&cat_heard, &["first-copy"]).await;
+}
