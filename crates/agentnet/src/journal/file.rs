@@ -138,10 +138,23 @@ impl JournalFile {
 
     /// Replaces the file by one that holds what is there, in one step.
     fn rewrite(&mut self) -> io::Result<()> {
-        let dir = parent(&self.path);
-        // Made 0600.
-        let mut new = tempfile::Builder::new().prefix(".new-").tempfile_in(dir)?;
-        let mut out = io::BufWriter::with_capacity(1 << 16, new.as_file_mut());
+        // One name, so that crashes leave one file at most; the lock says that nobody else writes it.
+        let new = beside(&self.path, ".new");
+        let written = self.write_new(&new);
+        if written.is_err() {
+            // It takes room that may be what is missing.
+            let _ = fs::remove_file(&new);
+        }
+        written
+    }
+
+    fn write_new(&mut self, new: &Path) -> io::Result<()> {
+        let _ = fs::remove_file(new);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        private(&mut options);
+        let file = options.open(new)?;
+        let mut out = io::BufWriter::with_capacity(1 << 16, &file);
         out.write_all(self.kind.header())?;
         let (mut end, mut bytes) = (HEADER as u64, Vec::new());
         for entry in self.live.entries() {
@@ -152,10 +165,11 @@ impl JournalFile {
         }
         out.flush()?;
         drop(out);
-        new.as_file().sync_all()?;
-        self.file = new.persist(&self.path).map_err(|error| error.error)?;
+        file.sync_all()?;
+        fs::rename(new, &self.path)?;
+        self.file = file;
         // The name is on the disk too when this returns.
-        File::open(dir).and_then(|dir| dir.sync_all())?;
+        File::open(parent(&self.path)).and_then(|dir| dir.sync_all())?;
         (self.end, self.certain, self.broken) = (end, end, false);
         Ok(())
     }
@@ -180,9 +194,7 @@ fn encode_record(out: &mut Vec<u8>, record: &Record<'_>, certain: u64) -> io::Re
 
 /// Takes the lock of the file, or says who has it.
 fn lock(path: &Path) -> Result<File, JournalError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".lock");
-    let lock = path.with_file_name(name);
+    let lock = beside(path, ".lock");
     fs::create_dir_all(parent(path)).map_err(JournalError::io("create the directory of", path))?;
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
@@ -245,6 +257,13 @@ fn append_to(path: &Path, end: u64) -> io::Result<File> {
     Ok(file)
 }
 
+/// A file of the same name with something behind it.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(ending);
+    path.with_file_name(name)
+}
+
 fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
@@ -270,4 +289,58 @@ fn is_private(path: &Path) -> bool {
 #[cfg(not(unix))]
 fn is_private(_: &Path) -> bool {
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(file: &mut JournalFile, key: &str) -> io::Result<()> {
+        let empty = bytes::Bytes::new();
+        file.apply(vec![Change::Put(Entry { key: key.into(), at_ms: 1, head: empty.clone(), body: empty })])
+    }
+
+    fn keys(file: &JournalFile) -> Vec<&str> {
+        file.entries().map(|entry| &*entry.key).collect()
+    }
+
+    /// As with a full disk: what was put before stays, what failed is not there, and it goes on by itself.
+    #[test]
+    fn after_a_failed_write_the_file_is_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let open = || JournalFile::open(&path, Kind::Outbox, Keep::default(), 0).unwrap();
+        let mut file = open();
+        put(&mut file, "a").unwrap();
+        put(&mut file, "gone").unwrap();
+        // Takes no more writes.
+        file.file = File::open(&path).unwrap();
+        put(&mut file, "failed").unwrap_err();
+        assert_eq!(keys(&file), ["a", "gone"]);
+        // Nor is there room for a new file.
+        let aside = dir.path().with_extension("aside");
+        fs::rename(dir.path(), &aside).unwrap();
+        put(&mut file, "failed too").unwrap_err();
+        fs::rename(&aside, dir.path()).unwrap();
+        file.apply(vec![Change::Remove("gone".into())]).unwrap();
+        put(&mut file, "b").unwrap();
+        assert_eq!(keys(&file), ["a", "b"]);
+        drop(file);
+        assert_eq!(keys(&open()), ["a", "b"]);
+    }
+
+    /// A crash while the file is replaced leaves the old one as it was.
+    #[test]
+    fn what_is_left_of_an_interrupted_rewrite_is_no_part_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let mut file = JournalFile::open(&path, Kind::Outbox, Keep::default(), 0).unwrap();
+        put(&mut file, "a").unwrap();
+        fs::write(dir.path().join("journal.new"), "half").unwrap();
+        drop(file);
+        let mut file = JournalFile::open(&path, Kind::Outbox, Keep::default(), 0).unwrap();
+        assert_eq!(keys(&file), ["a"]);
+        file.rewrite().unwrap();
+        assert!(!dir.path().join("journal.new").exists());
+    }
 }
