@@ -1,6 +1,6 @@
 //! Receipts: what recipients tell senders, and what the network confirms to both.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -32,13 +32,13 @@ impl ReceiptStatus {
     }
 }
 
-impl From<String> for ReceiptStatus {
-    fn from(text: String) -> Self {
-        match text.as_str() {
+impl From<&str> for ReceiptStatus {
+    fn from(text: &str) -> Self {
+        match text {
             "accepted" => Self::Accepted,
             "processed" => Self::Processed,
             "rejected" => Self::Rejected,
-            _ => Self::Other(text),
+            _ => Self::Other(text.to_owned()),
         }
     }
 }
@@ -57,7 +57,8 @@ impl Serialize for ReceiptStatus {
 
 impl<'de> Deserialize<'de> for ReceiptStatus {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        Ok(lenient::string(d)?.into())
+        let text: Cow<'de, str> = lenient::string(d)?;
+        Ok((&*text).into())
     }
 }
 
@@ -71,65 +72,72 @@ impl JsonSchema for ReceiptStatus {
 }
 
 /// What a recipient publishes to `account.<sender>.receipts`.
+// Every message has some, so both ends pass them on without copying their texts: `Receipt<&str>` writes what others own,
+// `Receipt<Cow<str>>` reads what stands on the wire. The schemas show doc comments; this is none of theirs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Receipt {
+#[serde(bound(deserialize = "S: lenient::Content<'de>"))]
+#[schemars(rename = "Receipt", bound = "S: Default + Serialize + JsonSchema")]
+pub struct Receipt<S = String> {
     /// The message the receipt is about.
     #[serde(default, deserialize_with = "lenient::string")]
-    pub message_id: String,
+    pub message_id: S,
     /// What happened to it.
     pub status: ReceiptStatus,
     /// When, ISO 8601.
     #[serde(default, deserialize_with = "lenient::string")]
-    pub event_at: String,
+    pub event_at: S,
     /// The recipient's account.
     #[serde(default, deserialize_with = "lenient::opt_string", skip_serializing_if = "Option::is_none")]
-    pub from_account_id: Option<String>,
+    pub from_account_id: Option<S>,
     /// The recipient's session.
     #[serde(default, deserialize_with = "lenient::opt_string", skip_serializing_if = "Option::is_none")]
-    pub from_session_tag: Option<String>,
+    pub from_session_tag: Option<S>,
     /// The sender's account.
     #[serde(default, deserialize_with = "lenient::opt_string", skip_serializing_if = "Option::is_none")]
-    pub to_account_id: Option<String>,
+    pub to_account_id: Option<S>,
     /// The message's trace id.
     #[serde(default, deserialize_with = "lenient::opt_string", skip_serializing_if = "Option::is_none")]
-    pub trace_id: Option<String>,
+    pub trace_id: Option<S>,
     /// The message's thread.
     #[serde(default, deserialize_with = "lenient::opt_string", skip_serializing_if = "Option::is_none")]
-    pub thread_id: Option<String>,
+    pub thread_id: Option<S>,
     /// The message's parent.
     #[serde(default, deserialize_with = "lenient::opt_string", skip_serializing_if = "Option::is_none")]
-    pub parent_message_id: Option<String>,
+    pub parent_message_id: Option<S>,
     /// Why it was rejected, a code of [`ErrorCode`].
     #[serde(default, deserialize_with = "lenient::opt_string", skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
+    pub code: Option<S>,
     /// The same for people.
     #[serde(default, deserialize_with = "lenient::opt_string", skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
+    pub detail: Option<S>,
     /// The message's logical target as its envelope names it, from 1.2 on: tells a capability's delivery from an
     /// account's.
     #[serde(default, deserialize_with = "lenient::opt_string", skip_serializing_if = "Option::is_none")]
-    pub to_agent: Option<String>,
+    pub to_agent: Option<S>,
     /// Lower-case hex SHA-256 of the message's body, from 1.2 on.
     #[serde(default, deserialize_with = "lenient::opt_string", skip_serializing_if = "Option::is_none")]
-    pub body_sha256: Option<String>,
+    pub body_sha256: Option<S>,
     /// Version of the recipient's schema, from 1.2 on: such a recipient hears confirmations of its receipts on
     /// `account.<recipient>.stored`.
     #[serde(default, deserialize_with = "lenient::opt_string", skip_serializing_if = "Option::is_none")]
-    pub schema_version: Option<String>,
+    pub schema_version: Option<S>,
 }
 
-impl Receipt {
+impl<S: AsRef<str>> Receipt<S> {
     /// The code, if this version knows it.
     pub fn code(&self) -> Option<ErrorCode> {
-        self.code.as_deref().and_then(ErrorCode::parse)
+        self.code.as_ref().and_then(|code| ErrorCode::parse(code.as_ref()))
     }
 }
 
 /// A receipt that the network has stored.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub struct StoredReceipt {
+#[serde(bound(deserialize = "S: lenient::Content<'de>"))]
+#[schemars(rename = "StoredReceipt", bound = "S: Default + Serialize + JsonSchema")]
+pub struct StoredReceipt<S = String> {
     /// The message the receipt was about.
-    pub message_id: String,
+    #[serde(deserialize_with = "lenient::text")]
+    pub message_id: S,
     /// The receipt's status.
     pub status: ReceiptStatus,
 }
@@ -152,24 +160,27 @@ pub struct FailedMessage {
 }
 
 /// What the network publishes to `account.<id>.stored`, batched: everything named here is committed in Postgres.
+// `StoredNotice<&str>` writes and `StoredNotice<Cow<str>>` reads without copying the ids, as for receipts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct StoredNotice {
+#[serde(bound(deserialize = "S: lenient::Content<'de>"))]
+#[schemars(rename = "StoredNotice", bound = "S: Default + Serialize + JsonSchema")]
+pub struct StoredNotice<S = String> {
     /// Always `stored`.
     pub status: String,
     /// Messages of this account that are stored.
-    #[serde(default)]
-    pub message_ids: Vec<String>,
+    #[serde(default, deserialize_with = "lenient::texts")]
+    pub message_ids: Vec<S>,
     /// When they were committed, ISO 8601.
     pub event_at: String,
     /// Receipts of this account that are stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub receipts: Vec<StoredReceipt>,
+    pub receipts: Vec<StoredReceipt<S>>,
     /// Messages of this account that the network refused, gave up or let expire.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedMessage>,
 }
 
-impl StoredNotice {
+impl<S> StoredNotice<S> {
     /// The only status a notice has.
     pub const STATUS: &'static str = "stored";
 

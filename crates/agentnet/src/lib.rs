@@ -87,6 +87,7 @@ mod sdk;
 mod send;
 mod target;
 mod ttl_map;
+mod within;
 mod wrapper;
 
 pub use agentnet_proto as proto;

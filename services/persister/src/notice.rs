@@ -15,19 +15,19 @@ const MAX_NOTICE: usize = 512 * 1_024;
 
 /// The notices of a batch, at most one for each account unless they grow too large.
 #[derive(Debug)]
-pub(crate) struct Notices {
+pub(crate) struct Notices<'a> {
     at: Timestamp,
-    open: BTreeMap<AccountId, (StoredNotice, usize)>,
-    full: Vec<(AccountId, StoredNotice)>,
+    open: BTreeMap<&'a AccountId, (StoredNotice<&'a str>, usize)>,
+    full: Vec<(&'a AccountId, StoredNotice<&'a str>)>,
 }
 
-impl Notices {
+impl<'a> Notices<'a> {
     pub(crate) fn at(at: Timestamp) -> Self {
         Self { at, open: BTreeMap::new(), full: Vec::new() }
     }
 
     /// Adds what became of one item. Every copy is answered, the first or a repeated one.
-    pub(crate) fn add(&mut self, answer: &Answer, outcome: &Outcome) {
+    pub(crate) fn add(&mut self, answer: &'a Answer, outcome: &Outcome) {
         let refused = |code: ErrorCode, detail: &str| FailedMessage {
             message_id: answer.message_id.clone(),
             state: "rejected".to_owned(),
@@ -37,7 +37,7 @@ impl Notices {
         };
         match (outcome, &answer.about) {
             (Outcome::Written(Verdict::Inserted | Verdict::Repeated), About::Message) => {
-                self.notice(answer, 0).message_ids.push(answer.message_id.clone());
+                self.notice(answer, 0).message_ids.push(&answer.message_id);
             }
             (Outcome::Written(Verdict::Conflict), About::Message) => {
                 let failed =
@@ -53,7 +53,8 @@ impl Notices {
                 self.notice(answer, failed.detail.len()).failed.push(failed);
             }
             (Outcome::Written(Verdict::Noted), About::Receipt(status)) => {
-                let receipt = StoredReceipt { message_id: answer.message_id.clone(), status: status.clone() };
+                let message_id = answer.message_id.as_str();
+                let receipt = StoredReceipt { message_id, status: status.clone() };
                 self.notice(answer, status.as_str().len()).receipts.push(receipt);
             }
             (Outcome::Written(Verdict::Quarantined), About::Refused { code, detail }) => {
@@ -67,22 +68,22 @@ impl Notices {
     }
 
     /// Every notice with the subject it goes to.
-    pub(crate) fn finish(self) -> impl Iterator<Item = (String, StoredNotice)> {
+    pub(crate) fn finish(self) -> impl Iterator<Item = (String, StoredNotice<&'a str>)> {
         let open = self.open.into_iter().map(|(account, (notice, _))| (account, notice));
         self.full
             .into_iter()
             .chain(open)
-            .map(|(account, notice)| (Subject::Stored(account).to_string(), notice))
+            .map(|(account, notice)| (Subject::Stored(account.clone()).to_string(), notice))
     }
 
     /// The account's notice, a new one when an entry with that much text may not fit any more.
-    fn notice(&mut self, answer: &Answer, text: usize) -> &mut StoredNotice {
+    fn notice(&mut self, answer: &'a Answer, text: usize) -> &mut StoredNotice<&'a str> {
         // A byte takes at most six in JSON.
         let size = 128 + 6 * (answer.message_id.len() + text);
         let (notice, used) =
-            self.open.entry(answer.account.clone()).or_insert_with(|| (StoredNotice::at(self.at), 256));
+            self.open.entry(&answer.account).or_insert_with(|| (StoredNotice::at(self.at), 256));
         if *used + size > MAX_NOTICE {
-            self.full.push((answer.account.clone(), std::mem::replace(notice, StoredNotice::at(self.at))));
+            self.full.push((&answer.account, std::mem::replace(notice, StoredNotice::at(self.at))));
             *used = 256;
         }
         *used += size;
@@ -100,21 +101,25 @@ mod tests {
         Answer { account: AccountId::new(account).unwrap(), message_id: message_id.to_owned(), about }
     }
 
-    fn finish(notices: Notices) -> Vec<(String, StoredNotice)> {
+    fn finish(notices: Notices<'_>) -> Vec<(String, StoredNotice<&str>)> {
         notices.finish().collect()
     }
 
     #[test]
     fn one_notice_for_each_account() {
+        let receipt = || About::Receipt(ReceiptStatus::Accepted);
+        let items = [
+            (answer("b", "m1", About::Message), Verdict::Inserted),
+            (answer("a", "m2", About::Message), Verdict::Repeated),
+            (answer("b", "m3", About::Message), Verdict::Conflict),
+            (answer("b", "m4", receipt()), Verdict::Noted),
+            (answer("a", "m5", About::Message), Verdict::Vanished),
+            (answer("a", "m6", receipt()), Verdict::Unresolved),
+        ];
         let mut notices = Notices::at(Timestamp::UNIX_EPOCH);
-        let stored = |verdict| Outcome::Written(verdict);
-        notices.add(&answer("b", "m1", About::Message), &stored(Verdict::Inserted));
-        notices.add(&answer("a", "m2", About::Message), &stored(Verdict::Repeated));
-        notices.add(&answer("b", "m3", About::Message), &stored(Verdict::Conflict));
-        notices.add(&answer("b", "m4", About::Receipt(ReceiptStatus::Accepted)), &stored(Verdict::Noted));
-        notices.add(&answer("a", "m5", About::Message), &stored(Verdict::Vanished));
-        notices
-            .add(&answer("a", "m6", About::Receipt(ReceiptStatus::Accepted)), &stored(Verdict::Unresolved));
+        for (answer, verdict) in &items {
+            notices.add(answer, &Outcome::Written(*verdict));
+        }
         let done = finish(notices);
         let subjects: Vec<&str> = done.iter().map(|(subject, _)| subject.as_str()).collect();
         assert_eq!(subjects, ["account.a.stored", "account.b.stored"]);
@@ -128,14 +133,15 @@ mod tests {
     fn large_notices_are_split_and_lose_nothing() {
         let mut notices = Notices::at(Timestamp::UNIX_EPOCH);
         let ids: Vec<String> = (0..2_000).map(|n| format!("{n:0>500}\u{1}")).collect();
-        for id in &ids {
-            notices.add(&answer("a", id, About::Message), &Outcome::Written(Verdict::Inserted));
+        let answers: Vec<Answer> = ids.iter().map(|id| answer("a", id, About::Message)).collect();
+        for answer in &answers {
+            notices.add(answer, &Outcome::Written(Verdict::Inserted));
         }
         let done = finish(notices);
         assert!(done.len() > 1);
         let sizes = done.iter().map(|(_, notice)| serde_json::to_vec(notice).unwrap().len());
         assert!(sizes.max().unwrap() <= MAX_NOTICE);
-        let mut named: Vec<String> = done.into_iter().flat_map(|(_, notice)| notice.message_ids).collect();
+        let mut named: Vec<&str> = done.into_iter().flat_map(|(_, notice)| notice.message_ids).collect();
         named.sort();
         assert_eq!(named, ids);
     }

@@ -10,7 +10,8 @@
 //! The default limit of 5 messages a second from one account, the backlog of 100 and the breaker are lifted: they'd
 //! be all there is to measure.
 //!
-//! ROW picks rows by a part of their name: `accepted`, `stored`, `request`, `no-ack`, `steady`, `memory`.
+//! ROW picks rows by a part of their name: `accepted`, `wire` (the part of `accepted` without storage), `stored`,
+//! `paced`, `request`, `no-ack`, `steady`, `memory`. A number picks one of 1, 16 and 256 in flight.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench reports")]
 
 mod bare;
@@ -40,6 +41,8 @@ pub struct Size {
     pub steady: usize,
     /// Sessions at the registry.
     pub sessions: usize,
+    /// Only rows with that many in flight.
+    pub only: Option<usize>,
 }
 
 const FULL: Size = Size {
@@ -49,6 +52,7 @@ const FULL: Size = Size {
     paced: Duration::from_secs(10),
     steady: 100_000,
     sessions: 10_000,
+    only: None,
 };
 
 const QUICK: Size = Size {
@@ -58,6 +62,7 @@ const QUICK: Size = Size {
     paced: Duration::from_secs(2),
     steady: 20_000,
     sessions: 1_000,
+    only: None,
 };
 
 fn main() -> ExitCode {
@@ -70,7 +75,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let size = if args.iter().any(|arg| arg == "--quick") { QUICK } else { FULL };
-    let wanted: Vec<String> = args.into_iter().filter(|arg| !arg.starts_with("--")).collect();
+    let size = Size { only: args.iter().find_map(|arg| arg.parse().ok()), ..size };
+    let is_row = |arg: &String| !arg.starts_with("--") && arg.parse::<usize>().is_err();
+    let wanted: Vec<String> = args.into_iter().filter(is_row).collect();
     let measured = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -90,13 +97,15 @@ async fn measure(size: Size, wanted: &[String]) -> Result<()> {
     let servers = network::Servers::start().await?;
     let full = network::Network::start(&servers, true).await?;
     let is_wanted = |row: &str| wanted.is_empty() || wanted.iter().any(|part| row.contains(part.as_str()));
-    if is_wanted("accepted") {
+    if is_wanted("accepted") || is_wanted("wire") {
         // Without a persister and its stream: what of the cost is the client's.
         let wire = network::Network::start(&servers, false).await?;
-        rows::accepted(&full, &wire, &size).await?;
+        rows::accepted(is_wanted("accepted").then_some(&full), &wire, &size).await?;
     }
     if is_wanted("stored") {
         rows::stored(&full, &size).await?;
+    }
+    if is_wanted("stored") || is_wanted("paced") {
         rows::paced(&full, &size).await?;
     }
     if is_wanted("request") {

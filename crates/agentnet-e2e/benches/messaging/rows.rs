@@ -116,9 +116,15 @@ async fn wire_turn(wire: &Network, in_flight: usize, size: &Size, used: &mut Usa
     Ok(run)
 }
 
-/// Sends that wait for the recipient only.
-pub async fn accepted(full: &Network, wire: &Network, size: &Size) -> Result<()> {
-    for (level, in_flight) in IN_FLIGHT.into_iter().enumerate() {
+/// The numbers of messages in flight that were asked for.
+fn levels(size: &Size) -> impl Iterator<Item = (usize, usize)> {
+    let only = size.only;
+    IN_FLIGHT.into_iter().enumerate().filter(move |(_, in_flight)| only.is_none_or(|only| only == *in_flight))
+}
+
+/// Sends that wait for the recipient only; with `full`, also those of a network that stores.
+pub async fn accepted(full: Option<&Network>, wire: &Network, size: &Size) -> Result<()> {
+    for (level, in_flight) in levels(size) {
         let goal = if in_flight == 1 { 0.9 } else { 0.7 };
         let (mut limits, mut ours, mut stored) = (Vec::new(), Vec::new(), Vec::new());
         let mut used: [Usage; 3] = Default::default();
@@ -129,21 +135,28 @@ pub async fn accepted(full: &Network, wire: &Network, size: &Size) -> Result<()>
             let bare = bare::requests(&wire.client, in_flight, size).await?;
             bare_used.add(&before, &wire.usage(None));
             let wired = wire_turn(wire, in_flight, size, ours_used).await?;
-            let kept = turn(full, "accepted", How::Accepted, in_flight, size, stored_used).await?;
-            for (sum, run) in done.iter_mut().zip([&bare, &wired, &kept]) {
-                *sum += run.done;
+            let kept = match full {
+                Some(full) => {
+                    Some(turn(full, "accepted", How::Accepted, in_flight, size, stored_used).await?)
+                }
+                None => None,
+            };
+            for (sum, run) in done.iter_mut().zip([Some(&bare), Some(&wired), kept.as_ref()]) {
+                *sum += run.map_or(0, |run| run.done);
             }
             limits.push(bare.rate());
             ours.push(wired.rate());
-            stored.push(kept.rate());
+            stored.extend(kept.map(|run| run.rate()));
         }
-        let (limit, ours, stored) = (median(limits), median(ours), median(stored));
+        let (limit, ours) = (median(limits), median(ours));
         report::ratio(&format!("accepted, {in_flight} in flight / request-reply"), ours, limit, Some(goal));
-        report::ratio("  the same while everything is stored", stored, limit, None);
+        if !stored.is_empty() {
+            report::ratio("  the same while everything is stored", median(stored), limit, None);
+        }
         let (original, beaten) = (ORIGINAL[level], BEATEN[level]);
         report::ratio("  / the original (published, not measured here)", ours, original, Some(beaten));
         let what = ["a bare request", "a message", "a message, all stored"];
-        for ((what, used), done) in what.into_iter().zip(&used).zip(done) {
+        for ((what, used), done) in what.into_iter().zip(&used).zip(done).filter(|(_, done)| *done > 0) {
             report::cpu(what, used, done);
         }
     }
@@ -152,7 +165,7 @@ pub async fn accepted(full: &Network, wire: &Network, size: &Size) -> Result<()>
 
 /// Sends that wait for the commit and the recipient.
 pub async fn stored(full: &Network, size: &Size) -> Result<()> {
-    for in_flight in IN_FLIGHT {
+    for (_, in_flight) in levels(size) {
         let (mut limits, mut ours, mut latencies) = (Vec::new(), Vec::new(), Vec::new());
         let mut used = Usage::default();
         for _ in 0..size.rounds {
@@ -194,7 +207,7 @@ pub async fn paced(full: &Network, size: &Size) -> Result<()> {
 
 /// Requests and their replies, both stored.
 pub async fn requests(full: &Network, size: &Size) -> Result<()> {
-    for in_flight in IN_FLIGHT {
+    for (_, in_flight) in levels(size) {
         let (mut limits, mut ours) = (Vec::new(), Vec::new());
         let mut used = Usage::default();
         for _ in 0..size.rounds {

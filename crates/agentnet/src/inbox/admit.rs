@@ -27,6 +27,8 @@ pub(crate) enum Source {
 
 /// Longest wait for room in the connection's queue before a receipt is left to its repetition.
 const PUBLISH_WAIT: Duration = Duration::from_secs(1);
+/// Larger than nearly every encoded receipt, so that writing one doesn't move it about.
+const RECEIPT_SIZE: usize = 768;
 
 impl Inner {
     /// Takes one message from the wire: into the backlog, or back with a reason.
@@ -69,6 +71,7 @@ impl Inner {
         }
         let body_sha256 = hex(&body_hash(body));
         let attempt = attempt(&message);
+        let envelope = Arc::new(envelope);
         match self.check(&envelope, source).await {
             Ok(()) => {}
             Err(Refused::Repeat(outcome)) => {
@@ -96,9 +99,8 @@ impl Inner {
             return self.reject_busy(&envelope, &body_sha256).await;
         }
         self.guards.admitted(&envelope, self.account.as_str(), now);
-        let accepted = self.receipt_body(&envelope, &body_sha256, ReceiptStatus::Accepted, None);
         // Kept before a worker can finish, so that the last word kept is `processed`; sent before it too.
-        self.send_receipt(&envelope.message_id, ReceiptStatus::Accepted, accepted).await;
+        self.receipt_at(now, &envelope, &body_sha256, ReceiptStatus::Accepted, None).await;
         if let Err(job) = self.jobs.push(Job { envelope, source, body_sha256, attempt }) {
             self.guards.forget(&job.envelope, self.account.as_str());
             self.reject_busy(&job.envelope, &job.body_sha256).await;
@@ -215,56 +217,65 @@ impl Inner {
         status: ReceiptStatus,
         reason: Option<(ErrorCode, &str)>,
     ) {
-        let receipt = self.receipt_body(envelope, body_sha256, status.clone(), reason);
-        self.send_receipt(&envelope.message_id, status, receipt).await;
+        self.receipt_at(Instant::now(), envelope, body_sha256, status, reason).await;
     }
 
-    fn receipt_body(
+    /// Tells the sender what became of a message.
+    pub(crate) async fn receipt_at(
         &self,
+        now: Instant,
         envelope: &Envelope,
         body_sha256: &str,
         status: ReceiptStatus,
         reason: Option<(ErrorCode, &str)>,
-    ) -> Option<(AccountId, bool, Vec<u8>)> {
-        let to = AccountId::new(envelope.from_account_id.clone()?).ok()?;
-        // What the network tries again anyway needs no confirmation, and a duplicate was answered before.
-        let keep = !envelope.message_id.is_empty()
-            && reason.is_none_or(|(code, _)| !is_transient(code.as_str()) && code != ErrorCode::Duplicate);
-        let receipt = Receipt {
-            message_id: envelope.message_id.clone(),
-            status,
-            event_at: self.clock.now().to_string(),
-            from_account_id: Some(self.account.to_string()),
-            from_session_tag: Some(self.session_tag()),
-            to_account_id: Some(to.to_string()),
-            trace_id: Some(envelope.trace_id.clone().unwrap_or_else(|| envelope.message_id.clone())),
-            thread_id: envelope.thread_id.clone(),
-            parent_message_id: envelope.parent_message_id.clone(),
-            code: reason.map(|(code, _)| code.as_str().to_owned()),
-            detail: reason.map(|(_, detail)| detail.to_owned()),
-            to_agent: Some(envelope.to_agent.clone()),
-            body_sha256: Some(body_sha256.to_owned()),
-            schema_version: Some(schema_version::CURRENT.to_owned()),
-        };
-        let body = serde_json::to_vec(&receipt).ok()?;
-        Some((to, keep, body))
-    }
-
-    async fn send_receipt(
-        &self,
-        message_id: &str,
-        status: ReceiptStatus,
-        receipt: Option<(AccountId, bool, Vec<u8>)>,
     ) {
-        let Some((to, keep, body)) = receipt else { return };
+        let Some(to) = envelope.from_account_id.as_deref().and_then(|id| AccountId::new(id).ok()) else {
+            return;
+        };
+        let message_id = envelope.message_id.as_str();
+        let Some(body) = self.receipt_body(envelope, &to, body_sha256, status.clone(), reason) else {
+            return;
+        };
         let (subject, body) = (Subject::Receipts(to).to_string(), bytes::Bytes::from(body));
-        let now = Instant::now();
+        // What the network tries again anyway needs no confirmation, and a duplicate was answered before.
+        let keep = !message_id.is_empty()
+            && reason.is_none_or(|(code, _)| !is_transient(code.as_str()) && code != ErrorCode::Duplicate);
         if keep {
             self.receipts.keep(message_id, status, subject.clone(), body.clone(), now);
         }
         if let Err(error) = self.publish(subject, None, body, now + PUBLISH_WAIT).await {
             tracing::debug!(%error, message_id, "receipt not sent");
         }
+    }
+
+    fn receipt_body(
+        &self,
+        envelope: &Envelope,
+        to: &AccountId,
+        body_sha256: &str,
+        status: ReceiptStatus,
+        reason: Option<(ErrorCode, &str)>,
+    ) -> Option<Vec<u8>> {
+        let (event_at, session_tag) = (self.clock.now().to_string(), self.session_tag());
+        let receipt = Receipt {
+            message_id: envelope.message_id.as_str(),
+            status,
+            event_at: &event_at,
+            from_account_id: Some(self.account.as_str()),
+            from_session_tag: Some(&session_tag),
+            to_account_id: Some(to.as_str()),
+            trace_id: Some(envelope.trace_id.as_deref().unwrap_or(&envelope.message_id)),
+            thread_id: envelope.thread_id.as_deref(),
+            parent_message_id: envelope.parent_message_id.as_deref(),
+            code: reason.map(|(code, _)| code.as_str()),
+            detail: reason.map(|(_, detail)| detail),
+            to_agent: Some(&envelope.to_agent),
+            body_sha256: Some(body_sha256),
+            schema_version: Some(schema_version::CURRENT),
+        };
+        let mut body = Vec::with_capacity(RECEIPT_SIZE);
+        serde_json::to_writer(&mut body, &receipt).ok()?;
+        Some(body)
     }
 }
 

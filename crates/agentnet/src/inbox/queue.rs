@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -19,7 +19,7 @@ use super::Source;
 /// An admitted message.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) envelope: Envelope,
+    pub(crate) envelope: Arc<Envelope>,
     pub(crate) source: Source,
     /// Lower-case hex SHA-256 of its body.
     pub(crate) body_sha256: String,

@@ -31,7 +31,10 @@ struct Waiting {
     status: ReceiptStatus,
     subject: String,
     body: Bytes,
-    due: (Instant, u64),
+    /// Its place in [`Book::due`].
+    place: (Instant, u64),
+    /// When it is due; later than its place says once another receipt replaced it.
+    due: Instant,
     copies: u32,
     forget_at: Instant,
 }
@@ -77,15 +80,18 @@ impl ReceiptBox {
         now: Instant,
     ) {
         let mut book = self.lock();
+        let (due, forget_at) = (now + RESEND_FIRST, after(now, self.max_age));
+        if let Some(old) = book.waiting.get_mut(message_id) {
+            // Keeps its place: nearly every `accepted` is replaced by a `processed`, and hardly any is ever repeated.
+            *old = Waiting { status, subject, body, place: old.place, due, copies: 1, forget_at };
+            return;
+        }
         let id: Arc<str> = message_id.into();
         book.next += 1;
-        let due = (now + RESEND_FIRST, book.next);
-        let forget_at = after(now, self.max_age);
-        let waiting = Waiting { status, subject, body, due, copies: 1, forget_at };
-        if let Some(old) = book.waiting.insert(Arc::clone(&id), waiting) {
-            book.due.remove(&old.due);
-        }
-        book.due.insert(due, id);
+        let place = (due, book.next);
+        let waiting = Waiting { status, subject, body, place, due, copies: 1, forget_at };
+        book.waiting.insert(Arc::clone(&id), waiting);
+        book.due.insert(place, id);
         if book.waiting.len() > self.max
             && let Some((_, oldest)) = book.due.pop_first()
         {
@@ -99,15 +105,15 @@ impl ReceiptBox {
     }
 
     /// The network stored these receipts.
-    pub(crate) fn confirmed(&self, receipts: &[StoredReceipt]) {
+    pub(crate) fn confirmed<S: AsRef<str>>(&self, receipts: &[StoredReceipt<S>]) {
         let mut book = self.lock();
         for receipt in receipts {
-            let id = receipt.message_id.as_str();
+            let id = receipt.message_id.as_ref();
             // An earlier receipt's confirmation says nothing about the one that replaced it.
             if book.waiting.get(id).is_some_and(|w| w.status == receipt.status)
                 && let Some(waiting) = book.waiting.remove(id)
             {
-                book.due.remove(&waiting.due);
+                book.due.remove(&waiting.place);
             }
         }
         if book.waiting.is_empty() {
@@ -132,12 +138,15 @@ impl ReceiptBox {
                 self.forgotten.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
-            let pause = RESEND_FIRST.saturating_mul(1 << waiting.copies.min(10)).min(RESEND_MAX);
-            waiting.copies += 1;
-            waiting.due = (now + pause.mul_f64(rand::random_range(0.9..=1.1)), number);
-            resends.push((waiting.subject.clone(), waiting.body.clone()));
-            let due = waiting.due;
-            book.due.insert(due, id);
+            if waiting.due <= now {
+                let pause = RESEND_FIRST.saturating_mul(1 << waiting.copies.min(10)).min(RESEND_MAX);
+                waiting.copies += 1;
+                waiting.due = now + pause.mul_f64(rand::random_range(0.9..=1.1));
+                resends.push((waiting.subject.clone(), waiting.body.clone()));
+            }
+            waiting.place = (waiting.due, number);
+            let place = waiting.place;
+            book.due.insert(place, id);
         }
         if book.waiting.is_empty() {
             self.drained.notify_waiters();
@@ -151,10 +160,10 @@ impl ReceiptBox {
         let ids: Vec<_> = std::mem::take(&mut book.due).into_values().collect();
         for id in ids {
             book.next += 1;
-            let due = (now, book.next);
+            let place = (now, book.next);
             if let Some(waiting) = book.waiting.get_mut(&id) {
-                waiting.due = due;
-                book.due.insert(due, id);
+                (waiting.due, waiting.place) = (now, place);
+                book.due.insert(place, id);
             }
         }
     }
@@ -214,7 +223,7 @@ mod tests {
     }
 
     fn confirm(book: &ReceiptBox, id: &str, status: ReceiptStatus) {
-        book.confirmed(&[StoredReceipt { message_id: id.into(), status }]);
+        book.confirmed(&[StoredReceipt { message_id: id, status }]);
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use agentnet_proto::{ErrorCode, ReceiptStatus};
 use futures_util::FutureExt as _;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::{Handler, Incoming, Job, guards::check_time};
-use crate::node::Inner;
+use crate::{node::Inner, within::within};
 
 /// Handles messages until the task is cancelled.
 pub(crate) async fn work(node: Arc<Inner>, handler: Handler) {
@@ -22,7 +22,8 @@ impl Inner {
     async fn handle(self: &Arc<Self>, job: Job, handler: &Handler) {
         let Job { envelope, source, body_sha256, attempt } = job;
         let me = self.account.as_str();
-        if self.guards.circuit_open(Instant::now()) {
+        let started = Instant::now();
+        if self.guards.circuit_open(started) {
             self.guards.forget(&envelope, me);
             return self
                 .reject(&envelope, &body_sha256, ErrorCode::ServiceDegraded, "circuit breaker open")
@@ -32,23 +33,22 @@ impl Inner {
             self.guards.forget(&envelope, me);
             return self.reject(&envelope, &body_sha256, code, "message ttl invalid or expired").await;
         }
-        let envelope = Arc::new(envelope);
         let incoming = Incoming { node: Arc::clone(self), envelope: Arc::clone(&envelope), source, attempt };
-        let started = Instant::now();
         // The inner block: a handler may panic before it returns its future.
         let run = AssertUnwindSafe(async { handler(incoming).await }).catch_unwind();
-        let ended = timeout(self.config.work_timeout, run).await;
-        self.metrics.handled(started.elapsed());
+        let ended = within(started + self.config.work_timeout, run).await;
+        let now = Instant::now();
+        self.metrics.handled(now - started);
         let (code, detail) = match ended {
             Ok(Ok(Ok(()))) => {
                 self.metrics.processed.up();
-                let now = Instant::now();
                 self.guards.handled(true, now);
                 self.guards.processed(&envelope, now);
                 if let Some(remembered) = &self.remembered {
                     remembered.write(&envelope, me, &*self.clock).await;
+                    return self.receipt(&envelope, &body_sha256, ReceiptStatus::Processed, None).await;
                 }
-                return self.receipt(&envelope, &body_sha256, ReceiptStatus::Processed, None).await;
+                return self.receipt_at(now, &envelope, &body_sha256, ReceiptStatus::Processed, None).await;
             }
             Ok(Ok(Err(error))) => {
                 self.metrics.errors.up();
@@ -71,7 +71,7 @@ impl Inner {
                 (ErrorCode::Timeout, "handler timed out")
             }
         };
-        self.guards.handled(false, Instant::now());
+        self.guards.handled(false, now);
         // A message whose handler failed may be tried again under the same id.
         self.guards.forget(&envelope, me);
         self.reject(&envelope, &body_sha256, code, detail).await;

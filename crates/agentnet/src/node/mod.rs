@@ -72,7 +72,7 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    pub(crate) fn session_tag(&self) -> String {
+    pub(crate) fn session_tag(&self) -> Arc<str> {
         self.session.read().unwrap_or_else(PoisonError::into_inner).tag.clone()
     }
 
@@ -163,7 +163,7 @@ impl AgentNode {
 
     /// This session.
     pub fn session_tag(&self) -> String {
-        self.inner.session_tag()
+        self.inner.session_tag().to_string()
     }
 
     /// The registry, with this node's connection.

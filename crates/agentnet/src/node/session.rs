@@ -1,6 +1,9 @@
 //! Presence: register, hello, goodbye.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use agentnet_proto::{
     AccountId, Clock, IdGen, Subject,
@@ -19,7 +22,7 @@ use crate::{
 /// What the registry gave us.
 #[derive(Debug, Clone)]
 pub(super) struct Session {
-    pub(super) tag: String,
+    pub(super) tag: Arc<str>,
     pub(super) username: String,
     pub(super) heartbeat: Duration,
 }
@@ -36,7 +39,7 @@ impl Session {
             .filter(|d| !d.is_zero())
             .unwrap_or(fallback)
             .clamp(MIN_HEARTBEAT, MAX_HEARTBEAT);
-        Self { tag: answer.session_tag.clone(), username: answer.username.clone(), heartbeat }
+        Self { tag: answer.session_tag.as_str().into(), username: answer.username.clone(), heartbeat }
     }
 }
 
@@ -84,7 +87,7 @@ impl Inner {
             metadata: self.config.metadata.clone(),
             account_id: Some(self.account.to_string()),
             username: Some(session.username),
-            session_tag: Some(session.tag),
+            session_tag: Some(session.tag.to_string()),
             last_seen: Some(self.clock.now().to_string()),
             schema_version: Some(schema_version::CURRENT.to_owned()),
         };
@@ -94,7 +97,7 @@ impl Inner {
     pub(super) async fn goodbye(&self) -> Result<(), Error> {
         let goodbye = Goodbye {
             agent_id: self.config.agent_id.clone(),
-            session_tag: self.session_tag(),
+            session_tag: self.session_tag().to_string(),
             seen_at: self.clock.now().to_string(),
         };
         self.presence(RpcMethod::Goodbye, serde_json::to_vec(&goodbye)).await

@@ -17,7 +17,7 @@ pub(super) fn take(inner: &Inner) -> MetricsSnapshot {
         account_id: inner.account.to_string(),
         username: session.username,
         agent_id: inner.config.agent_id.clone(),
-        session_tag: session.tag,
+        session_tag: session.tag.to_string(),
         inflight_count,
         pending_count,
         processed_count: m.processed.get(),

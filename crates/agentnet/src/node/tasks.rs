@@ -1,6 +1,6 @@
 //! The node's tasks: a fixed number, whatever the load.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc};
 
 use agentnet_proto::{Capability, Receipt, StoredNotice, Subject, rpc::ThreadEvent};
 use async_nats::Subscriber;
@@ -89,7 +89,7 @@ impl Subscriptions {
 pub(super) fn spawn(inner: &Arc<Inner>, subscriptions: Subscriptions, handler: Option<&Handler>) -> Tasks {
     let Subscriptions { receipts, threads, stored, replies, intake } = subscriptions;
     run(inner, "reader of receipts", receipts, |inner, message| {
-        match serde_json::from_slice::<Receipt>(&message.payload) {
+        match serde_json::from_slice::<Receipt<Cow<'_, str>>>(&message.payload) {
             Ok(receipt) => {
                 inner.outbox.receipt(&receipt);
             }
@@ -97,9 +97,9 @@ pub(super) fn spawn(inner: &Arc<Inner>, subscriptions: Subscriptions, handler: O
         }
     });
     run(inner, "reader of confirmations", stored, |inner, message| {
-        match serde_json::from_slice::<StoredNotice>(&message.payload) {
+        match serde_json::from_slice::<StoredNotice<Cow<'_, str>>>(&message.payload) {
             Ok(notice) => {
-                inner.outbox.stored(notice.message_ids.iter().map(String::as_str));
+                inner.outbox.stored(notice.message_ids.iter().map(|id| &**id));
                 inner.receipts.confirmed(&notice.receipts);
                 for failed in &notice.failed {
                     inner.outbox.failed(failed);
@@ -164,9 +164,11 @@ fn run(
 async fn read(inner: Arc<Inner>, intake: Intake, stop: CancellationToken) {
     let Intake { mut inbox, mut redelivery, capabilities } = intake;
     let mut capabilities: SelectAll<Subscriber> = capabilities.into_iter().collect();
+    let stopped = stop.cancelled();
+    tokio::pin!(stopped);
     loop {
         let (message, source) = tokio::select! {
-            () = stop.cancelled() => break,
+            () = &mut stopped => break,
             Some(message) = inbox.next() => (message, Source::Inbox),
             Some(message) = redelivery.next() => (message, Source::Redelivery),
             Some(message) = capabilities.next() => (message, Source::Inbox),

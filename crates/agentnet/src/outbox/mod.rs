@@ -273,8 +273,8 @@ impl Outbox {
     }
 
     /// A recipient's receipt; whether it was about a message that somebody follows.
-    pub(crate) fn receipt(&self, receipt: &Receipt) -> bool {
-        let track = self.lock().entries.get(receipt.message_id.as_str()).map(|e| Arc::clone(&e.track));
+    pub(crate) fn receipt<S: AsRef<str>>(&self, receipt: &Receipt<S>) -> bool {
+        let track = self.lock().entries.get(receipt.message_id.as_ref()).map(|e| Arc::clone(&e.track));
         track.is_some_and(|track| track.receipt(receipt))
     }
 

@@ -101,15 +101,15 @@ impl Progress {
     }
 
     /// Applies a recipient's receipt.
-    fn receipt(&mut self, receipt: &Receipt) {
+    fn receipt<S: AsRef<str>>(&mut self, receipt: &Receipt<S>) {
         match receipt.status {
             ReceiptStatus::Accepted => self.accepted = true,
             ReceiptStatus::Processed => (self.accepted, self.processed) = (true, true),
             ReceiptStatus::Rejected if receipt.code() == Some(ErrorCode::Duplicate) => self.accepted = true,
             ReceiptStatus::Rejected if !self.processed => {
                 self.refusal = Some(Refusal {
-                    code: receipt.code.clone().unwrap_or_else(|| ErrorCode::Internal.as_str().to_owned()),
-                    detail: receipt.detail.clone().unwrap_or_default(),
+                    code: text(receipt.code.as_ref()).unwrap_or(ErrorCode::Internal.as_str()).to_owned(),
+                    detail: text(receipt.detail.as_ref()).unwrap_or_default().to_owned(),
                 });
             }
             ReceiptStatus::Rejected | ReceiptStatus::Other(_) => return,
@@ -118,6 +118,10 @@ impl Progress {
             self.refusal = None;
         }
     }
+}
+
+fn text<S: AsRef<str>>(field: Option<&S>) -> Option<&str> {
+    field.map(AsRef::as_ref)
 }
 
 /// The progress of one message, and who waits for it.
@@ -155,9 +159,9 @@ impl Track {
     }
 
     /// Applies a receipt if it comes from whom the message was for.
-    pub(crate) fn receipt(&self, receipt: &Receipt) -> bool {
-        let other =
-            self.recipient.as_deref().zip(receipt.from_account_id.as_deref()).is_some_and(|(a, b)| a != b);
+    pub(crate) fn receipt<S: AsRef<str>>(&self, receipt: &Receipt<S>) -> bool {
+        let from = text(receipt.from_account_id.as_ref());
+        let other = self.recipient.as_deref().zip(from).is_some_and(|(a, b)| a != b);
         if other || (self.group && receipt.status == ReceiptStatus::Rejected) {
             return false;
         }

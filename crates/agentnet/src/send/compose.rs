@@ -117,7 +117,7 @@ impl Inner {
             message_id,
             from_agent: self.config.agent_id.clone(),
             from_account_id: Some(self.account.to_string()),
-            from_session_tag: Some(self.session_tag()),
+            from_session_tag: Some(self.session_tag().to_string()),
             to_agent,
             to_account_id,
             payload: draft.payload,

@@ -9,7 +9,7 @@ use std::{
 use agentnet_proto::{Subject, envelope::LATE_HEADER};
 use async_nats::{HeaderMap, client::PublishErrorKind};
 use bytes::Bytes;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::{DeliveryHandle, Draft, Route};
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     error::{Error, ErrorKind},
     node::Inner,
     outbox::{Head, Left, Outgoing, Resend, Track},
+    within::within,
 };
 
 /// Longest wait of a call for a first confirmation while the connection is down, whatever the time to live.
@@ -139,8 +140,8 @@ impl Inner {
     ) -> Result<(), Error> {
         let client = self.connection.client();
         let sent = match reply {
-            None => timeout_at(deadline, client.publish(subject, body)).await,
-            Some(reply) => timeout_at(deadline, client.publish_with_reply(subject, reply, body)).await,
+            None => within(deadline, client.publish(subject, body)).await,
+            Some(reply) => within(deadline, client.publish_with_reply(subject, reply, body)).await,
         };
         match sent {
             Ok(Ok(())) | Err(_) => Ok(()),
@@ -192,7 +193,7 @@ impl Inner {
         let mut headers = HeaderMap::new();
         headers.insert(LATE_HEADER, "1");
         let client = self.connection.client();
-        match timeout_at(deadline, client.publish_with_headers(subject, headers, resend.body)).await {
+        match within(deadline, client.publish_with_headers(subject, headers, resend.body)).await {
             Ok(Err(error)) => Err(self.connection.unavailable().source_of(error)),
             Ok(Ok(())) | Err(_) => Ok(()),
         }

@@ -1,5 +1,7 @@
 //! Receipts.
 
+use std::borrow::Cow;
+
 use agentnet_proto::{AccountId, ErrorCode, Receipt, ReceiptStatus, schema_version};
 use agentnet_store::ingest::{Effect, Item, ReceiptRow};
 
@@ -10,7 +12,7 @@ use super::{About, Answer, Decoded, Raw, Refusal, fields};
 const GIVE_UP_AFTER: i64 = 5;
 
 pub(super) fn decode(raw: &Raw) -> Result<Decoded, Refusal> {
-    let receipt: Receipt = serde_json::from_slice(&raw.body).map_err(|error| {
+    let receipt: Receipt<Cow<'_, str>> = serde_json::from_slice(&raw.body).map_err(|error| {
         let code = if error.is_data() { ErrorCode::InvalidField } else { ErrorCode::InvalidJson };
         Refusal::new(code, format!("not a receipt: {error}"))
     })?;
@@ -33,22 +35,22 @@ pub(super) fn decode(raw: &Raw) -> Result<Decoded, Refusal> {
         account_id: account.to_owned(),
         recipient,
         received_at: raw.received_at,
-        message_id: receipt.message_id.clone(),
-        session_tag: receipt.from_session_tag.clone(),
-        code: receipt.code.clone(),
+        message_id: receipt.message_id.to_string(),
+        session_tag: receipt.from_session_tag.as_deref().map(str::to_owned),
+        code: receipt.code.as_deref().map(str::to_owned),
         detail: receipt.detail.as_deref().map(fields::for_people),
     };
     // Older peers don't know the subject the confirmation comes on.
     let confirms = receipt.schema_version.as_deref().is_some_and(schema_version::is_at_least_1_2);
     let answer = AccountId::new(account).ok().filter(|_| confirms).map(|account| Answer {
         account,
-        message_id: receipt.message_id,
+        message_id: receipt.message_id.into_owned(),
         about: About::Receipt(receipt.status),
     });
     Ok(Decoded { item: Item::Receipt(Box::new(row)), answer })
 }
 
-fn effect(receipt: &Receipt) -> Effect {
+fn effect(receipt: &Receipt<Cow<'_, str>>) -> Effect {
     match (&receipt.status, receipt.code()) {
         (ReceiptStatus::Accepted, _) => Effect::Accepted,
         (ReceiptStatus::Processed, _) => Effect::Processed,

@@ -26,7 +26,8 @@ impl Redelivery {
         for (sender, failed) in by_sender {
             let subject = Subject::Stored(sender).to_string();
             for part in failed.chunks(MOST) {
-                let notice = StoredNotice { failed: part.to_vec(), ..StoredNotice::at(self.app.now()) };
+                let notice: StoredNotice =
+                    StoredNotice { failed: part.to_vec(), ..StoredNotice::at(self.app.now()) };
                 let Ok(body) = serde_json::to_vec(&notice) else { continue };
                 if let Err(error) = self.nats.client().publish(subject.clone(), body.into()).await {
                     self.app.failures.log("redelivery.tell", &error.to_string());
