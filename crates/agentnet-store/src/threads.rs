@@ -127,9 +127,7 @@ pub struct ThreadFilter<'a> {
 pub async fn list(db: impl PgExecutor<'_>, filter: &ThreadFilter<'_>) -> Result<Vec<Thread>, StoreError> {
     let mut sql: QueryBuilder<Postgres> = QueryBuilder::new(COLUMNS);
     sql.push(" WHERE true");
-    if !filter.query.is_empty() {
-        sql.push(" AND thread_id ILIKE ").push_bind(like_pattern(filter.query));
-    }
+    push_query(&mut sql, filter.query);
     if let Some(account) = filter.participant {
         sql.push(" AND participants @> ").push_bind(Json([account.to_owned()]));
     }
@@ -151,6 +149,53 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &ThreadFilter<'_>) -> Result<
         .await
         .map(|rows| rows.into_iter().map(|row| seen(row, filter.reader)).collect())
         .map_err(StoreError::query("agent_threads.list"))
+}
+
+/// Threads whose id holds the text. The trigram index leaves out the ids that the network makes (`0004_thread_ids.sql`):
+/// its predicate stands here word for word where the text can't be in one of them, or is one. What is left, a part of a
+/// made id, is looked for newest first and without an index: half a second at a million threads.
+fn push_query(sql: &mut QueryBuilder<Postgres>, query: &str) {
+    const NOT_MADE: &str = "thread_id !~ '^thread_[0-9a-f]{32}$'";
+    if query.is_empty() {
+        return;
+    }
+    let (pattern, made) = (like_pattern(query), query.to_lowercase());
+    match place_in_made_id(&made) {
+        Place::None => {
+            sql.push(" AND ").push(NOT_MADE).push(" AND thread_id ILIKE ").push_bind(pattern);
+        }
+        Place::Part => {
+            sql.push(" AND thread_id ILIKE ").push_bind(pattern);
+        }
+        Place::Whole => {
+            sql.push(" AND (thread_id = ").push_bind(made);
+            sql.push(" OR ").push(NOT_MADE).push(" AND thread_id ILIKE ").push_bind(pattern).push(")");
+        }
+    }
+}
+
+/// Where a text may stand in a thread id that the network made: `thread_` and 32 hex digits.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    None,
+    Part,
+    Whole,
+}
+
+fn place_in_made_id(text: &str) -> Place {
+    const PREFIX: &str = "thread_";
+    const DIGITS: usize = 32;
+    let are_digits = |rest: &str| {
+        rest.len() <= DIGITS && rest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    // A part of the prefix, or some end of it and digits.
+    let ends = (0..=PREFIX.len()).filter_map(|start| PREFIX.get(start..));
+    let is_in = PREFIX.contains(text) || ends.filter_map(|end| text.strip_prefix(end)).any(are_digits);
+    match (is_in, text.len() == PREFIX.len() + DIGITS) {
+        (false, _) => Place::None,
+        (true, false) => Place::Part,
+        (true, true) => Place::Whole,
+    }
 }
 
 /// Only threads the reader is in some way part of.
@@ -194,4 +239,25 @@ pub async fn by_id(
         .await
         .map(|row| row.map(|row| seen(row, reader)))
         .map_err(StoreError::query("agent_threads.by_id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_text_may_stand_in_a_made_id() {
+        let id = "thread_0123456789abcdef0123456789abcdef";
+        for start in 0..id.len() {
+            for end in start + 1..=id.len() {
+                let place = if end - start == id.len() { Place::Whole } else { Place::Part };
+                assert_eq!(place_in_made_id(&id[start..end]), place, "{}", &id[start..end]);
+            }
+        }
+        for text in
+            ["weekly", "thread-", "d__a", "thread_x", "_0g", &format!("{id}0"), &id.replace('_', "__")]
+        {
+            assert_eq!(place_in_made_id(text), Place::None, "{text}");
+        }
+    }
 }

@@ -37,7 +37,7 @@ pub struct Size {
     pub messages: usize,
     /// How long messages are sent at a fixed rate.
     pub paced: Duration,
-    /// Messages between the first and the last window of the steadiness row.
+    /// Messages of the steadiness row.
     pub steady: usize,
     /// Sessions at the registry.
     pub sessions: usize,
@@ -50,7 +50,7 @@ const FULL: Size = Size {
     turn: Duration::from_millis(800),
     messages: 60_000,
     paced: Duration::from_secs(10),
-    steady: 100_000,
+    steady: 240_000,
     sessions: 10_000,
     only: None,
 };
@@ -60,7 +60,7 @@ const QUICK: Size = Size {
     turn: Duration::from_millis(150),
     messages: 5_000,
     paced: Duration::from_secs(2),
-    steady: 20_000,
+    steady: 60_000,
     sessions: 1_000,
     only: None,
 };
