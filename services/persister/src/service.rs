@@ -131,6 +131,7 @@ impl Service for Persister {
             out: work_in,
         };
         parts.spawn(named("source", source.run(opened, stop.clone())));
+        let commits = Arc::default();
         let (work_out, ids) = (Arc::new(Mutex::new(work_out)), SystemIds::new(config.clock.clone()));
         for _ in 0..WRITERS {
             let writer = Writer {
@@ -139,6 +140,7 @@ impl Service for Persister {
                 batch_max: config.batch_max,
                 progress_every: config.stream.ack_wait / 3,
                 input: work_out.clone(),
+                commits: Arc::clone(&commits),
                 out: done_in.clone(),
                 handle: handle.clone(),
                 replica: ids.ulid_lower(),
