@@ -1,8 +1,9 @@
 //! Points in time that callers choose.
 
-use std::time::Duration;
+use std::{future::Future, pin::pin, task::Poll, time::Duration};
 
-use tokio::time::Instant;
+use futures_util::poll;
+use tokio::time::{Instant, error::Elapsed, timeout_at};
 
 /// As good as never, and still a time that clocks and timers can hold.
 pub(crate) const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
@@ -11,6 +12,15 @@ pub(crate) const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 /// how people write "for ever" and would overflow.
 pub(crate) fn after(from: Instant, span: Duration) -> Instant {
     from + span.min(FAR)
+}
+
+/// As [`timeout_at`], and makes no timer for a future that is ready, as room in a queue mostly is.
+pub(crate) async fn within<F: Future>(deadline: Instant, future: F) -> Result<F::Output, Elapsed> {
+    let mut future = pin!(future);
+    match poll!(future.as_mut()) {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => timeout_at(deadline, future).await,
+    }
 }
 
 #[cfg(test)]

@@ -87,7 +87,6 @@ mod sdk;
 mod send;
 mod target;
 mod ttl_map;
-mod within;
 mod wrapper;
 
 pub use agentnet_proto as proto;

@@ -68,6 +68,57 @@ async fn an_original_sender_gets_accepted_then_processed() {
 }
 
 #[tokio::test]
+async fn a_handler_that_ends_at_once_needs_no_accepted() {
+    let network = Network::start().await;
+    let gate = Arc::new(Notify::new());
+    let handler_gate = Arc::clone(&gate);
+    let _node = network
+        .node("bob")
+        .max_concurrency(1)
+        .on_message(move |message: Incoming| {
+            let gate = Arc::clone(&handler_gate);
+            async move {
+                match message.text().as_deref() {
+                    Some("fail") => Err("broken".into()),
+                    Some("wait") => {
+                        gate.notified().await;
+                        Ok(())
+                    }
+                    _ => Ok(()),
+                }
+            }
+        })
+        .start()
+        .await
+        .unwrap();
+    let mut receipts = network.listen(RECEIPTS).await;
+    let send = async |subject: &'static str, id: &str, how: &str| {
+        let mut message = original("acct_alice", "acct_bob", id, json!(how));
+        message["schema_version"] = "1.2".into();
+        network.publish(subject, &message).await;
+    };
+    let mut heard = async |expected: &[(&str, &str)]| {
+        for (id, status) in expected {
+            let receipt = next_json(&mut receipts).await;
+            assert_eq!((&receipt["message_id"], &receipt["status"]), (&json!(id), &json!(status)));
+        }
+    };
+    send(INBOX, "quick", "").await;
+    heard(&[("quick", "processed")]).await;
+    send(INBOX, "bad", "fail").await;
+    heard(&[("bad", "accepted"), ("bad", "rejected")]).await;
+    // The network counts attempts by it.
+    send("account.acct_bob.redelivery", "again", "").await;
+    heard(&[("again", "accepted"), ("again", "processed")]).await;
+    send(INBOX, "slow", "wait").await;
+    heard(&[("slow", "accepted")]).await;
+    send(INBOX, "behind", "").await;
+    heard(&[("behind", "accepted")]).await;
+    gate.notify_one();
+    heard(&[("slow", "processed"), ("behind", "processed")]).await;
+}
+
+#[tokio::test]
 async fn bad_input_is_answered_with_its_code() {
     let network = Network::start().await;
     let (node, calls) = counting(network.node("bob").no_rate_limit().max_payload_bytes(2000));

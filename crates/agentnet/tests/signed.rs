@@ -4,7 +4,7 @@ mod support;
 
 use agentnet::{ErrorKind, Stage, proto::dev_auth::AuthBlock};
 use serde_json::{Value, json};
-use support::{Network, next_json, original};
+use support::{Network, next_json, next_status, original};
 
 #[tokio::test]
 async fn signed_messages_pass_and_others_are_refused() {
@@ -27,9 +27,7 @@ async fn signed_messages_pass_and_others_are_refused() {
     network.with(|seen| seen.keys.insert("acct_alice".into(), block.public_key.clone()));
     let sent = alice.send("acct_bob", json!({"n": 1})).until(Stage::Processed).await.unwrap();
     assert_eq!(sent.stage, Some(Stage::Processed));
-    for _ in 0..3 {
-        next_json(&mut receipts).await;
-    }
+    next_status(&mut receipts, "processed").await;
     next_json(&mut inbox).await;
     let genuine = next_json(&mut inbox).await;
 

@@ -70,7 +70,8 @@ impl<'a> Deliveries<'a> {
             Entry::Vacant(entry) => entry.insert(Delivery::default()),
         };
         let at = receipt.received_at;
-        if matches!(receipt.effect, Effect::Accepted | Effect::Duplicate) {
+        // A recipient that is done at once says only that.
+        if matches!(receipt.effect, Effect::Accepted | Effect::Duplicate | Effect::Processed) {
             delivery.accepted_at = earlier(delivery.accepted_at, at);
         }
         let (old, new) = (delivery.decisive.map(|r| r.effect), receipt.effect);

@@ -14,7 +14,7 @@ use std::{error::Error as StdError, future::Future, pin::Pin, sync::Arc};
 pub(crate) use admit::Source;
 pub(crate) use guards::{GuardSettings, Guards};
 pub use incoming::Incoming;
-pub(crate) use queue::{Job, JobQueue};
+pub(crate) use queue::{Job, JobQueue, Untold};
 pub(crate) use receipts::ReceiptBox;
 pub(crate) use remembered::Remembered;
 pub(crate) use worker::{panic_text, work};

@@ -82,6 +82,10 @@ impl ReceiptBox {
         let mut book = self.lock();
         let (due, forget_at) = (now + RESEND_FIRST, after(now, self.max_age));
         if let Some(old) = book.waiting.get_mut(message_id) {
+            // The backlog's senders are told by whichever worker gets stuck; another one may be done by then.
+            if (&old.status, &status) == (&ReceiptStatus::Processed, &ReceiptStatus::Accepted) {
+                return;
+            }
             // Keeps its place: nearly every `accepted` is replaced by a `processed`, and hardly any is ever repeated.
             *old = Waiting { status, subject, body, place: old.place, due, copies: 1, forget_at };
             return;
@@ -238,6 +242,17 @@ mod tests {
         confirm(&book, "m", ReceiptStatus::Processed);
         assert!(due(&book, start + Duration::from_secs(30)).is_empty());
         assert_eq!((book.len(), book.next_due()), (0, None));
+    }
+
+    #[test]
+    fn a_late_accepted_replaces_a_refusal_and_nothing_better() {
+        let (book, start) = receipts();
+        keep(&book, "m", ReceiptStatus::Processed, start);
+        keep(&book, "n", ReceiptStatus::Rejected, start);
+        for id in ["m", "n"] {
+            keep(&book, id, ReceiptStatus::Accepted, start);
+        }
+        assert_eq!(due(&book, start + RESEND_FIRST), ["m processed", "n accepted"]);
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! The workers: a fixed number, each handling one message at a time.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use agentnet_proto::{ErrorCode, ReceiptStatus};
-use futures_util::FutureExt as _;
-use tokio::time::Instant;
+use futures_util::{FutureExt as _, poll};
+use tokio::time::{Instant, timeout_at};
 
 use super::{Handler, Incoming, Job, guards::check_time};
-use crate::{node::Inner, within::within};
+use crate::{deadline::after, node::Inner};
+
+/// Longer than a handler may run without waiting for anything if others' senders are not to notice.
+const BLOCKED: Duration = Duration::from_millis(2);
 
 /// Handles messages until the task is cancelled.
 pub(crate) async fn work(node: Arc<Inner>, handler: Handler) {
@@ -20,7 +23,7 @@ pub(crate) async fn work(node: Arc<Inner>, handler: Handler) {
 
 impl Inner {
     async fn handle(self: &Arc<Self>, job: Job, handler: &Handler) {
-        let Job { envelope, source, body_sha256, attempt } = job;
+        let Job { envelope, source, body_sha256, attempt, is_told } = job;
         let me = self.account.as_str();
         let started = Instant::now();
         if self.guards.circuit_open(started) {
@@ -35,9 +38,26 @@ impl Inner {
         }
         let incoming = Incoming { node: Arc::clone(self), envelope: Arc::clone(&envelope), source, attempt };
         // The inner block: a handler may panic before it returns its future.
-        let run = AssertUnwindSafe(async { handler(incoming).await }).catch_unwind();
-        let ended = within(started + self.config.work_timeout, run).await;
-        let now = Instant::now();
+        let mut run = pin!(AssertUnwindSafe(async { handler(incoming).await }).catch_unwind());
+        let first = poll!(run.as_mut());
+        let mut now = Instant::now();
+        if now - started > BLOCKED {
+            self.tell_accepted(now, self.jobs.blocked(now)).await;
+        }
+        if !is_told && !matches!(first, Poll::Ready(Ok(Ok(())))) {
+            // It takes its time, or failed: the sender hears that it was taken before it hears the rest.
+            self.receipt_at(now, &envelope, &body_sha256, ReceiptStatus::Accepted, None).await;
+        }
+        let ended = match first {
+            Poll::Ready(ended) => Ok(ended),
+            Poll::Pending => {
+                let (_waits, untold) = self.jobs.waits();
+                self.tell_accepted(now, untold).await;
+                let ended = timeout_at(after(started, self.config.work_timeout), run).await;
+                now = Instant::now();
+                ended
+            }
+        };
         self.metrics.handled(now - started);
         let (code, detail) = match ended {
             Ok(Ok(Ok(()))) => {

@@ -423,7 +423,7 @@ impl Parts {
             requests: Requests::new(config.requests_max),
             guards,
             remembered,
-            jobs: JobQueue::new(config.max_pending),
+            jobs: JobQueue::new(config.max_pending, config.max_concurrency.max(1)),
             accounts: Mutex::new(TtlMap::new(config.resolve_cache_ttl, MAX_ACCOUNTS)),
             groups: Mutex::new(TtlMap::new(GROUP_LIFE, MAX_GROUPS)),
             accepting: AtomicBool::new(true),

@@ -13,11 +13,10 @@ use tokio::time::Instant;
 
 use super::{DeliveryHandle, Draft, Route};
 use crate::{
-    deadline::after,
+    deadline::{after, within},
     error::{Error, ErrorKind},
     node::Inner,
     outbox::{Head, Left, Outgoing, Resend, Track},
-    within::within,
 };
 
 /// Longest wait of a call for a first confirmation while the connection is down, whatever the time to live.
