@@ -25,7 +25,7 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Global {
-    /// NATS of the network, `nats://token@host:port` (env: AGENTNET_NATS_URL)
+    /// NATS of the network, `nats://token@host:port` (env: AGENTNET_NATS_URL, NATS_URL)
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
     pub nats_url: Option<String>,
     /// Print JSON for programs

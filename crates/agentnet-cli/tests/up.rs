@@ -20,16 +20,16 @@ fn mode(path: &std::path::Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// Nobody may sit on 4222 while we are on it; somebody may already, which is as good. Held until the last test has ended,
-/// so that none finds the port free again.
-fn take_4222() {
-    static TAKEN: OnceLock<Option<TcpListener>> = OnceLock::new();
-    TAKEN.get_or_init(|| TcpListener::bind("127.0.0.1:4222").ok());
+/// Nobody may sit on the usual ports of NATS and Postgres while we are on them; somebody may already, which is as good.
+/// Held until the last test has ended, so that none finds the ports free again.
+fn take_usual_ports() {
+    static TAKEN: OnceLock<[Option<TcpListener>; 2]> = OnceLock::new();
+    TAKEN.get_or_init(|| [4222, 5432].map(|port| TcpListener::bind(("127.0.0.1", port)).ok()));
 }
 
 #[test]
 fn a_network_starts_stops_and_finds_its_data_again() {
-    take_4222();
+    take_usual_ports();
     let place = Place::new();
     let up = place.up(&["--open"]);
 
@@ -109,7 +109,7 @@ fn a_port_that_was_asked_for_and_is_taken_is_an_error() {
 
 #[test]
 fn killed_it_leaves_no_process_and_a_hint() {
-    take_4222();
+    take_usual_ports();
     let place = Place::new();
     let up = place.up(&[]);
     assert!(place.processes().len() > 2);
@@ -138,7 +138,7 @@ fn killed_it_leaves_no_process_and_a_hint() {
 
 #[test]
 fn what_crashes_is_started_again() {
-    take_4222();
+    take_usual_ports();
     let place = Place::new();
     let up = place.up(&[]);
     let mut watch = place.command(&["watch", "--subject", "account.acct_x.inbox", "--max-messages", "1"]);
@@ -186,7 +186,7 @@ fn pid_of(place: &Place, program: &str) -> i32 {
 
 #[test]
 fn the_demo_talks_within_seconds() {
-    take_4222();
+    take_usual_ports();
     let place = Place::new();
     let up = place.up(&["--demo"]);
     wait_for(SOON, "three agents", || {
@@ -214,6 +214,31 @@ fn the_demo_talks_within_seconds() {
     let err = fs::read_to_string(place.file("up.err")).unwrap();
     assert!(err.find("agents stopped").unwrap() < err.find("services stopped").unwrap(), "{err}");
     assert!(place.processes().is_empty(), "{:?}", place.processes());
+}
+
+#[test]
+fn bad_settings_are_named_before_anything_starts() {
+    let place = Place::new();
+    let dir = place.file("data");
+    let spoilt = place.file("nats-server");
+    fs::write(&spoilt, "#!/bin/sh\necho nats-server: v2.9.0\n").unwrap();
+    fs::set_permissions(&spoilt, fs::Permissions::from_mode(0o755)).unwrap();
+    for (variable, value, code) in [
+        ("AGENTNET_NATS_BIN", "/nowhere/nats-server", "server_override_invalid"),
+        ("AGENTNET_NATS_BIN", spoilt.to_str().unwrap(), "server_override_invalid"),
+        ("AGENTNET_PG_BIN", "/nowhere", "server_override_invalid"),
+        ("LOG_LEVEL", "loud", "usage"),
+        ("AGENTNET_LOG_FORMAT", "xml", "usage"),
+    ] {
+        let mut command = place.command(&["up", "--data-dir", dir.to_str().unwrap()]);
+        let output = command.env(variable, value).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{variable}={value}: {stderr}");
+        assert!(stderr.contains(code) && stderr.contains(variable), "{variable}={value}: {stderr}");
+        assert!(stderr.contains("hint:"), "{stderr}");
+    }
+    assert!(place.processes().is_empty(), "{:?}", place.processes());
+    assert!(!place.file("context.json").exists());
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub use datadir::{DataDir, Secrets};
 pub use error::{Error, Server};
 pub use nats::{NatsOptions, NatsServer, SyncInterval};
 pub use postgres::{PgOptions, PostgresServer, StopMode};
-pub use search::{NatsBinary, Origin, PostgresBinaries, Search, Version};
+pub use search::{NatsBinary, Origin, PostgresBinaries, Search, Version, abandon_installs};
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

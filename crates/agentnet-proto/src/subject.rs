@@ -14,8 +14,19 @@ pub const PERSISTER_CONSUMER: &str = "persister";
 /// Entry of that consumer's metadata: most messages of one transaction.
 pub const PERSISTER_BATCH_METADATA: &str = "agentnet_batch_max";
 /// What [`STREAM`] captures.
-pub const CAPTURED: [&str; 5] =
-    ["account.*.inbox", "account.*.replies.*", "account.*.receipts", "agent.capability.*", "agentnet.resend"];
+pub const CAPTURED: [&str; 5] = [ALL_INBOXES, ALL_REPLIES, ALL_RECEIPTS, ALL_CAPABILITIES, "agentnet.resend"];
+/// For those who watch: messages to accounts.
+pub const ALL_INBOXES: &str = "account.*.inbox";
+/// For those who watch: replies to requests.
+pub const ALL_REPLIES: &str = "account.*.replies.*";
+/// For those who watch: what recipients say.
+pub const ALL_RECEIPTS: &str = "account.*.receipts";
+/// For those who watch: what the network says.
+pub const ALL_STORED: &str = "account.*.stored";
+/// For those who watch: messages to capabilities.
+pub const ALL_CAPABILITIES: &str = "agent.capability.*";
+/// For those who watch: everything that concerns accounts.
+pub const ALL_ACCOUNTS: &str = "account.>";
 /// Queue group of the registry's replicas.
 pub const REGISTRY_QUEUE: &str = "registry";
 /// Queue group of the persister's tap on the reply inboxes of original SDKs.
@@ -34,6 +45,11 @@ pub const AUTH_CALLOUT: &str = "$SYS.REQ.USER.AUTH";
 /// The prefix of the reply subjects of `owner` in secure mode: an account id, or the nkey of a key.
 pub fn inbox_prefix(owner: &str) -> String {
     format!("_INBOX.{owner}")
+}
+
+/// Whether `subject` is a reply subject that an original SDK's client library made: `_INBOX.` and safe tokens.
+pub fn is_legacy_reply_inbox(subject: &str) -> bool {
+    subject.strip_prefix("_INBOX.").is_some_and(|rest| rest.split('.').all(is_safe_token))
 }
 
 /// Where nats-server `server_id`, or `*` for each, is told to end a connection.
@@ -210,7 +226,7 @@ impl Subject {
         format!("account.{account}.stream.*")
     }
 
-    /// Every reply subject of an account that starts with the session's prefix token.
+    /// Every reply subject of an account, of whichever session.
     pub fn all_replies(account: &AccountId) -> String {
         format!("account.{account}.replies.*")
     }

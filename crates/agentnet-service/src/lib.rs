@@ -18,6 +18,7 @@
 //! objects, full queues, panics and overruns are answered by the dispatcher with the bodies your
 //! [`rpc::FaultMap`] supplies.
 
+mod chain;
 pub mod config;
 pub mod health;
 pub mod nats;
@@ -28,4 +29,5 @@ pub mod stats;
 pub mod telemetry;
 
 pub use async_nats;
+pub use chain::chain;
 pub use tokio_util::sync::CancellationToken;

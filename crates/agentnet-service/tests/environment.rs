@@ -28,9 +28,8 @@ const PREFIXES: [&str; 15] = [
 /// Read by tests and benches only.
 const OF_TESTS: [&str; 3] = ["AGENTNET_TEST_", "AGENTNET_BENCH_", "AGENTNET_FAULTS_"];
 /// Read by compose and its images, or by nobody any more.
-const ELSEWHERE: [&str; 7] = [
+const ELSEWHERE: [&str; 6] = [
     "AGENTNET_BIND",
-    "AGENTNET_BLOB_DIR",
     "AGENTNET_NATS_TOKEN",
     "NATS_PORT",
     "POSTGRES_DB",

@@ -9,7 +9,7 @@ use std::{
 };
 
 use agentnet_proto::{Timestamp, subject::STREAM};
-use agentnet_service::CancellationToken;
+use agentnet_service::{CancellationToken, chain};
 use agentnet_store::{
     Store,
     progress::{self, Progress, StreamState},
@@ -160,13 +160,6 @@ fn seen(noted: Progress, lag_ms: u64) -> Seen {
         missing: noted.missing,
         missing_last: noted.missing_last,
         missing_age: noted.missing_age.and_then(|age| Duration::try_from_secs_f64(age).ok()),
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use agentnet_proto::ids::SharedIds;
 use agentnet_proto::{ErrorCode, RpcError, SharedClock, Timestamp};
+pub(crate) use agentnet_service::chain;
 use agentnet_service::stats::Stats;
 use agentnet_store::{Store, StoreError};
 use async_nats::Client;
@@ -98,18 +99,6 @@ impl From<RpcError> for Failed {
     fn from(error: RpcError) -> Self {
         Self::Refused(error)
     }
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Says once in a while that an operation fails, and how often it did.

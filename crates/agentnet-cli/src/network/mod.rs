@@ -5,18 +5,13 @@ use std::{fmt, path::PathBuf, time::Duration};
 pub use agentnet::connect::context;
 use agentnet::{
     ErrorKind, RegistryClient,
-    connect::{Connection, NatsSettings, connect},
+    connect::{Connection, LOCAL_NATS_URL, NatsSettings, URL_VARIABLES, connect},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{failure::Failure, output::style};
 use context::Context;
-
-/// Where NATS is when nothing else is said: the seed's quick start.
-pub const DEFAULT_NATS_URL: &str = "nats://agentnet_secret_token@localhost:4222";
-/// Names the network for a whole shell.
-pub const URL_VARIABLE: &str = "AGENTNET_NATS_URL";
 
 /// How long connecting may take. A server that refuses is noticed at once.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,8 +23,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub enum Source {
     /// `--nats-url`.
     Flag,
-    /// `AGENTNET_NATS_URL`.
-    Environment,
+    /// This variable.
+    Environment(&'static str),
     /// The file of a running `agentnet up`.
     Context {
         /// Its data directory.
@@ -46,7 +41,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag => f.write_str("--nats-url"),
-            Self::Environment => f.write_str(URL_VARIABLE),
+            Self::Environment(variable) => f.write_str(variable),
             Self::Context { data_dir } => write!(f, "`agentnet up` in {}", data_dir.display()),
             Self::Default { .. } => f.write_str("the default"),
         }
@@ -63,7 +58,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Finds the network: the flag, the environment, the file of a running `agentnet up`, the default.
+    /// Finds the network as agents do: the flag, the environment, the file of a running `agentnet up`, the default.
     ///
     /// # Errors
     /// `context_unreadable` for a context file that is damaged or belongs to somebody else.
@@ -72,16 +67,15 @@ impl Network {
         if let Some(url) = flag {
             return named(url, Source::Flag);
         }
-        if let Some(url) = lookup(URL_VARIABLE) {
-            return named(&url, Source::Environment);
+        for variable in URL_VARIABLES {
+            if let Some(url) = lookup(variable) {
+                return named(&url, Source::Environment(variable));
+            }
         }
-        match read_context(lookup)? {
-            Some(context) if context.is_alive() => {
-                named(&context.nats_url, Source::Context { data_dir: context.data_dir })
-            }
-            stale => {
-                named(DEFAULT_NATS_URL, Source::Default { stale: stale.map(|context| context.started_at) })
-            }
+        let (last, running) = read_context(lookup)?;
+        match running {
+            Some(context) => named(&context.nats_url, Source::Context { data_dir: context.data_dir }),
+            None => named(LOCAL_NATS_URL, Source::Default { stale: last.map(|context| context.started_at) }),
         }
     }
 
@@ -117,8 +111,8 @@ impl Network {
     fn hint(&self) -> String {
         match &self.source {
             Source::Flag => "check --nats-url, or start a network with `agentnet up`".to_owned(),
-            Source::Environment => {
-                format!("check {URL_VARIABLE}, or unset it and start a network with `agentnet up`")
+            Source::Environment(variable) => {
+                format!("check {variable}, or unset it and start a network with `agentnet up`")
             }
             Source::Context { data_dir } => {
                 format!(
@@ -137,15 +131,20 @@ impl Network {
     }
 }
 
-fn read_context(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Option<Context>, Failure> {
-    let Some(path) = context::path(lookup) else { return Ok(None) };
-    context::read(&path).map_err(|error| {
+/// What the last `agentnet up` wrote, and the network that runs.
+fn read_context(
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Option<Context>, Option<Context>), Failure> {
+    let Some(path) = context::path(lookup) else { return Ok((None, None)) };
+    let last = context::read(&path).map_err(|error| {
         Failure::local(
             "context_unreadable",
             format!("{} can't be read: {error}", path.display()),
             "remove it, or name the network with --nats-url",
         )
-    })
+    })?;
+    let running = last.clone().and_then(Context::living);
+    Ok((last, running))
 }
 
 /// Whether every server refuses connections outright: waiting would not help a person.
@@ -203,14 +202,21 @@ mod tests {
             data_dir: "/data".into(),
             pid,
             started_at: "2026-11-21T10:00:00Z".to_owned(),
+            process_started: None,
+            before: None,
         };
         context::write(&path, &context).unwrap();
         path.to_string_lossy().into_owned()
     }
 
     fn find(flag: Option<&str>, env: Option<&str>, file: &str) -> Network {
+        find_among(flag, env, None, file)
+    }
+
+    fn find_among(flag: Option<&str>, env: Option<&str>, services: Option<&str>, file: &str) -> Network {
         let lookup = |name: &str| match name {
-            URL_VARIABLE => env.map(str::to_owned),
+            "AGENTNET_NATS_URL" => env.map(str::to_owned),
+            "NATS_URL" => services.map(str::to_owned),
             context::PATH_VARIABLE => Some(file.to_owned()),
             _ => None,
         };
@@ -224,12 +230,16 @@ mod tests {
         let found = find(Some("nats://flag@h:1"), Some("nats://env@h:1"), &file);
         assert_eq!((found.url.expose_secret(), found.source), ("nats://flag@h:1", Source::Flag));
         let found = find(None, Some("nats://env@h:1"), &file);
-        assert_eq!((found.url.expose_secret(), found.source), ("nats://env@h:1", Source::Environment));
+        assert_eq!(found.url.expose_secret(), "nats://env@h:1");
+        assert_eq!(found.source, Source::Environment("AGENTNET_NATS_URL"));
+        let found = find_among(None, None, Some("nats://services@h:1"), &file);
+        assert_eq!(found.url.expose_secret(), "nats://services@h:1");
+        assert_eq!(found.source, Source::Environment("NATS_URL"));
         let found = find(None, None, &file);
         assert_eq!(found.url.expose_secret(), "nats://ctx@127.0.0.1:1");
         assert_eq!(found.source, Source::Context { data_dir: "/data".into() });
         let found = find(None, None, "/nowhere/context.json");
-        assert_eq!(found.url.expose_secret(), DEFAULT_NATS_URL);
+        assert_eq!(found.url.expose_secret(), LOCAL_NATS_URL);
         assert_eq!(found.source, Source::Default { stale: None });
     }
 
@@ -237,7 +247,7 @@ mod tests {
     fn a_dead_network_is_named_in_the_hint() {
         let dir = tempfile::tempdir().unwrap();
         let found = find(None, None, &write_context(dir.path(), 4_194_999));
-        assert_eq!(found.url.expose_secret(), DEFAULT_NATS_URL);
+        assert_eq!(found.url.expose_secret(), LOCAL_NATS_URL);
         assert!(found.hint().contains("2026-11-21 10:00:00 has ended"), "{}", found.hint());
     }
 

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::wheels::{Package, Wheel};
+use super::{
+    abandon,
+    wheels::{Package, Wheel},
+};
 use crate::watchdog::poll;
 
 /// The largest wheel has 25 MB; this allows a slow line.
@@ -41,18 +44,19 @@ impl Output {
 pub(super) fn run(program: &Path, args: &[&str], limit: Duration) -> std::io::Result<Output> {
     // A file, because a full pipe would stop the program until somebody reads.
     let mut output = tempfile::tempfile()?;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(args)
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output.try_clone()?)
-        .process_group(0)
-        .spawn()?;
+        .process_group(0);
+    let (mut child, group) = abandon::spawn(&mut command)?;
     let status = poll(limit, || child.try_wait().transpose());
     let success = match status {
         Some(status) => status?.success(),
         None => {
-            child.kill()?;
+            group.kill();
             child.wait()?;
             return Err(std::io::Error::new(
                 std::io::ErrorKind::TimedOut,
@@ -90,6 +94,11 @@ pub(super) fn download(
             args.extend(["--implementation", "cp", "--abi", abi, "--python-version", python]);
         }
         match run(&program, &args, DOWNLOAD_LIMIT) {
+            // The next client isn't asked.
+            _ if abandon::is_abandoned() => {
+                tried.push("given up".to_owned());
+                return None;
+            }
             Ok(output) if output.success => match the_wheel(dir) {
                 Some(wheel) => return Some(wheel),
                 None => tried.push(format!("{label}: it downloaded nothing")),

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
 use super::{
+    abandon::Installation,
     client,
     wheels::{Package, Wheel},
 };
@@ -45,8 +46,11 @@ pub(super) fn install(
     }
     notice(&format!("installing {} into {}", package.requirement(), cache.display()));
     // In the cache itself, so that the last step is a rename.
+    let prefix = format!(".installing-{}-", package.directory);
+    sweep(cache, &prefix);
+    let _installation = Installation::begin();
     let scratch = tempfile::Builder::new()
-        .prefix(".installing-")
+        .prefix(&prefix)
         .tempdir_in(cache)
         .map_err(error::io("create a directory in", cache))?;
     let Some(archive) = client::download(package, wheel, scratch.path(), path, tried) else {
@@ -62,6 +66,17 @@ pub(super) fn install(
     }
     fs::rename(&unpacked, &target).map_err(error::io("create", &target))?;
     Ok(true)
+}
+
+/// Removes what installations of the same package left that were killed. Its lock is ours, so none of them runs.
+fn sweep(cache: &Path, prefix: &str) {
+    let Ok(entries) = fs::read_dir(cache) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            // What can't be removed is only in the way of the disk's space.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn verify(archive: &Path, wheel: &Wheel) -> Result<()> {

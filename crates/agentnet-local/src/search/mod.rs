@@ -3,6 +3,7 @@
 //! Order: the override in the environment, PATH, the usual directories, our cache, and last the package client
 //! of this machine. A binary that is too old or does not run is passed over with a note.
 
+mod abandon;
 mod cache;
 mod client;
 mod find;
@@ -16,6 +17,7 @@ use std::{
     sync::Arc,
 };
 
+pub use abandon::abandon_installs;
 pub use version::Version;
 
 use crate::{Error, Result, Server};

@@ -1,10 +1,10 @@
 //! The `main` of a service binary.
 
 use std::error::Error;
-use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use super::{FullConfig, Service, start};
+use crate::chain;
 use crate::config::{ConfigError, Env, LogConfig};
 use crate::shutdown::Shutdown;
 use crate::telemetry;
@@ -92,16 +92,4 @@ pub(super) fn print_line(line: &str) {
     use std::io::Write as _;
     // Nothing is left to do when stderr is closed.
     let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// An error and its causes in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing to a String can't fail.
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }

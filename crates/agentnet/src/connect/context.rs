@@ -28,13 +28,44 @@ pub struct Context {
     pub pid: u32,
     /// When, ISO 8601.
     pub started_at: String,
+    /// When the system says that process was started, see [`process_started`]: another process may have the pid since,
+    /// as after a reboot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process_started: Option<String>,
+    /// The network that was here before and ran then: it is here again once this one has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Context>>,
 }
 
 impl Context {
     /// Whether the `agentnet up` that wrote this still runs.
     pub fn is_alive(&self) -> bool {
-        i32::try_from(self.pid).is_ok_and(|pid| signal::kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
+        let is_there = i32::try_from(self.pid)
+            .is_ok_and(|pid| signal::kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH));
+        is_there && (self.process_started.is_none() || self.process_started == process_started(self.pid))
     }
+
+    /// Itself if it runs, else the one before it that does.
+    #[must_use]
+    pub fn living(self) -> Option<Self> {
+        let mut found = Some(self);
+        while let Some(context) = found {
+            if context.is_alive() {
+                return Some(context);
+            }
+            found = context.before.map(|before| *before);
+        }
+        None
+    }
+}
+
+/// What tells a process from a later one with the same pid: when it was started, in the system's own words. `None`
+/// where the system has no `/proc`, and for a process that isn't there.
+pub fn process_started(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Field 22, counted behind the name, which may hold spaces and brackets.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(19).map(str::to_owned)
 }
 
 /// Where the file is. `lookup` is the environment.
@@ -58,27 +89,38 @@ pub fn read(path: &Path) -> io::Result<Option<Context>> {
     }
 }
 
-/// The context of a network that runs now. A file that can't be read counts as none: agents then take the default, and
+/// The context of a network that runs now, the one started last. A file that can't be read counts as none: agents then take the default, and
 /// the command line says what is wrong with it.
 pub fn running(lookup: &dyn Fn(&str) -> Option<String>) -> Option<Context> {
-    read(&path(lookup)?).ok().flatten().filter(Context::is_alive)
+    read(&path(lookup)?).ok().flatten()?.living()
 }
 
-/// Writes the file, readable by its owner only, in one step: no reader sees half of it.
+/// Writes the file, readable by its owner only, in one step: no reader sees half of it. A network that is there and
+/// runs is remembered, for [`remove`].
 ///
 /// # Errors
 /// When the directory or file can't be written.
 pub fn write(path: &Path, context: &Context) -> io::Result<()> {
+    let before = read(path).ok().flatten().and_then(Context::living);
+    let before = before.filter(|before| before.pid != context.pid).map(Box::new);
+    put(path, &Context { before, ..context.clone() })
+}
+
+fn put(path: &Path, context: &Context) -> io::Result<()> {
     write_private(path, serde_json::to_string_pretty(context)?.as_bytes())
 }
 
-/// Removes the file if process `pid` wrote it; another `up` may have written its own since.
+/// Takes away what process `pid` wrote; another `up` may have written its own since. The network that was here before
+/// comes back if it still runs.
 ///
 /// # Errors
-/// When it can't be removed.
+/// When the file can't be removed or written.
 pub fn remove(path: &Path, pid: u32) -> io::Result<()> {
     match read(path) {
-        Ok(Some(context)) if context.pid == pid => fs::remove_file(path),
+        Ok(Some(context)) if context.pid == pid => match context.before.and_then(|before| before.living()) {
+            Some(before) => put(path, &before),
+            None => fs::remove_file(path),
+        },
         _ => Ok(()),
     }
 }
@@ -116,6 +158,8 @@ mod tests {
             data_dir: "/tmp/x".into(),
             pid,
             started_at: "2026-11-21T10:00:00Z".to_owned(),
+            process_started: None,
+            before: None,
         }
     }
 
@@ -140,6 +184,41 @@ mod tests {
         // The highest pid Linux gives out is 4194304.
         assert!(!context(4_194_999).is_alive());
         assert!(!context(u32::MAX).is_alive());
+    }
+
+    #[test]
+    fn another_process_with_the_pid_is_not_the_network() {
+        let own = std::process::id();
+        let started = process_started(own);
+        let mut known = Context { process_started: started.clone(), ..context(own) };
+        assert!(known.is_alive());
+        if started.is_some() {
+            known.process_started = Some("1".to_owned());
+            assert!(!known.is_alive());
+        }
+        assert_eq!(process_started(4_194_999), None);
+    }
+
+    #[test]
+    fn a_network_that_runs_comes_back_when_a_later_one_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("context.json");
+        // Two that run, and one that was killed.
+        let (first, second) = (context(std::process::id()), context(std::os::unix::process::parent_id()));
+        let killed = context(4_194_999);
+        for later in [&first, &killed, &second] {
+            write(&path, later).unwrap();
+        }
+        let seen = |path: &Path| read(path).unwrap().and_then(Context::living).map(|context| context.pid);
+        assert_eq!(seen(&path), Some(second.pid));
+        remove(&path, second.pid).unwrap();
+        assert_eq!(seen(&path), Some(first.pid));
+        // A killed one on top hides nothing.
+        write(&path, &killed).unwrap();
+        assert_eq!(seen(&path), Some(first.pid));
+        remove(&path, killed.pid).unwrap();
+        remove(&path, first.pid).unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

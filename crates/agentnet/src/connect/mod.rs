@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 
-pub use settings::{NatsAuth, NatsServer, NatsSettings, default_nats_url};
+pub use settings::{LOCAL_NATS_URL, NatsAuth, NatsServer, NatsSettings, URL_VARIABLES, default_nats_url};
 pub use state::ConnectionState;
 
 use crate::{

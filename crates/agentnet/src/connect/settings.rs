@@ -8,8 +8,11 @@ use url::Url;
 use super::context;
 use crate::error::{Error, ErrorKind};
 
+/// The variables that name the network, the first that is set.
+pub const URL_VARIABLES: [&str; 2] = ["AGENTNET_NATS_URL", "NATS_URL"];
+
 /// Where agents look for NATS when nothing else is said: the quick start of the seed.
-const LOCAL_NATS_URL: &str = "nats://agentnet_secret_token@localhost:4222";
+pub const LOCAL_NATS_URL: &str = "nats://agentnet_secret_token@localhost:4222";
 
 /// `AGENTNET_NATS_URL`, else `NATS_URL`, else the network of this user's running `agentnet up`, else
 /// `nats://agentnet_secret_token@localhost:4222`. Empty counts as unset.
@@ -20,7 +23,7 @@ pub fn default_nats_url() -> String {
 }
 
 fn url_from(get: &dyn Fn(&str) -> Option<String>) -> String {
-    ["AGENTNET_NATS_URL", "NATS_URL"]
+    URL_VARIABLES
         .into_iter()
         .filter_map(get)
         .find(|url| !url.trim().is_empty())
@@ -231,11 +234,14 @@ mod tests {
             data_dir: dir.path().to_owned(),
             pid: std::process::id(),
             started_at: "2026-11-21T10:00:00Z".to_owned(),
+            process_started: None,
+            before: None,
         };
         context::write(&file, &up).unwrap();
         let file_name = file.to_string_lossy();
         assert_eq!(url(&[("NATS_URL", "b"), (context::PATH_VARIABLE, &file_name)]), "b");
         assert_eq!(url(&[(context::PATH_VARIABLE, &file_name)]), "c");
+        std::fs::remove_file(&file).unwrap();
         up.pid = 4_194_999;
         context::write(&file, &up).unwrap();
         assert_eq!(url(&[(context::PATH_VARIABLE, &file_name)]), LOCAL_NATS_URL);

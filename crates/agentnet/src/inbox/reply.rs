@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentnet_proto::{
-    AccountId, Envelope, ErrorCode, Payload, Subject, Token, envelope::kind, subject::is_safe_token,
+    AccountId, Envelope, ErrorCode, Payload, Subject, Token, envelope::kind, subject::is_legacy_reply_inbox,
 };
 use tokio::time::Instant;
 
@@ -32,9 +32,7 @@ fn reply_route(request: &Envelope) -> Result<ReplyRoute, Error> {
             .message(&request.message_id));
     };
     let requester = request.from_account_id.as_deref().and_then(|id| AccountId::new(id).ok());
-    if let Some(rest) = subject.strip_prefix("_INBOX.")
-        && rest.split('.').all(is_safe_token)
-    {
+    if is_legacy_reply_inbox(subject) {
         let history = Token::new(HISTORY).ok();
         let copy = requester.zip(history).map(|(id, token)| Subject::Replies(id, token).to_string());
         return Ok(ReplyRoute { subject: subject.to_owned(), copy });

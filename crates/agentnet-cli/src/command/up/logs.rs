@@ -8,6 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use agentnet_service::config::{Env, LogConfig, LogFormat};
 use tracing_subscriber::{
     EnvFilter, Layer as _,
     filter::LevelFilter,
@@ -31,29 +32,25 @@ pub const FILE: &str = "agentnet.log";
 const MAX_BYTES: u64 = 10 << 20;
 /// Older files kept.
 const KEPT: u32 = 2;
-/// What the file gets unless `LOG_LEVEL` says otherwise. The library would repeat connection events.
-const DEFAULT_FILTER: &str = "info,async_nats=warn,sqlx=warn,hyper=warn";
 
 /// Starts logging. `-v` shows on the terminal what the file gets.
 ///
 /// # Errors
-/// When the file can't be opened, or `LOG_LEVEL` isn't a level or filter.
+/// When the file can't be opened, or `LOG_LEVEL` or `AGENTNET_LOG_FORMAT` is none.
 pub fn start(dir: &Path, verbose: u8, progress: &Progress) -> Result<(), Failure> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let file = Rotating::open(dir.join(FILE), MAX_BYTES)?;
-    let wanted = super::super::environment("LOG_LEVEL");
-    let filter = match &wanted {
-        Some(text) => EnvFilter::try_new(text.to_lowercase().replace("warning", "warn")).map_err(|_| {
-            Failure::local(
-                "usage",
-                format!("LOG_LEVEL={} is no level", clean(text)),
-                "use INFO, WARNING, DEBUG, ...",
-            )
-        })?,
-        None => EnvFilter::new(DEFAULT_FILTER),
-    };
+    // As the services read it when they run by themselves.
+    let config = LogConfig::from_env(&Env::process()).map_err(|error| {
+        Failure::local("usage", clean(&error.to_string()).to_string(), "set it right, or unset it")
+    })?;
+    let filter = EnvFilter::new(&config.filter);
     let shown = if verbose > 1 { LevelFilter::INFO } else { LevelFilter::WARN };
-    let to_file = fmt::layer().with_ansi(false).with_writer(file).with_filter(filter);
+    let to_file = fmt::layer().with_ansi(false).with_writer(file);
+    let to_file = match config.format {
+        LogFormat::Text => to_file.with_filter(filter).boxed(),
+        LogFormat::Json => to_file.json().flatten_event(true).with_filter(filter).boxed(),
+    };
     let to_terminal = fmt::layer()
         .with_ansi(false)
         .without_time()

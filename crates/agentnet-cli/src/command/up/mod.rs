@@ -78,7 +78,8 @@ pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
         biased;
         signal = signals.next() => {
             progress.say(paint(WARN, format_args!("{signal}: giving up the start")));
-            // Servers that are just starting end with this process: their watchdogs see to it.
+            // Servers that are just starting end with this process: their watchdogs see to it. Package clients don't.
+            let _ = tokio::task::spawn_blocking(agentnet_local::abandon_installs).await;
             return Err(Failure::Interrupted);
         }
         started = Stack::start(&dir, &args, &progress) => started?,

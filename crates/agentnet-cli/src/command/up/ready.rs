@@ -50,6 +50,8 @@ pub fn announce(dir: &DataDir, args: &Args, stack: &Stack) -> Result<(), Failure
                 data_dir: dir.path().to_owned(),
                 pid: std::process::id(),
                 started_at: SystemClock.now().to_string(),
+                process_started: context::process_started(std::process::id()),
+                before: None,
             },
         );
         if let Err(error) = written {

@@ -106,11 +106,9 @@ fn bad_config(error: &ConfigError) -> Failure {
 }
 
 fn failed(error: &ServiceError) -> Failure {
-    let mut detail = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        detail = format!("{detail}: {error}");
-        cause = error.source();
-    }
-    Failure::local("service_failed", detail, "the log under the data directory has more")
+    Failure::local(
+        "service_failed",
+        agentnet_service::chain(error),
+        "the log under the data directory has more",
+    )
 }

@@ -5,7 +5,10 @@ pub mod render;
 
 use std::time::Duration;
 
-use agentnet::RegistryClient;
+use agentnet::{
+    RegistryClient,
+    proto::subject::{ALL_ACCOUNTS, ALL_CAPABILITIES, ALL_INBOXES, ALL_RECEIPTS, ALL_STORED},
+};
 use futures_util::{StreamExt as _, stream::SelectAll};
 
 use super::Context;
@@ -27,15 +30,14 @@ const NAME_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long subscribing may take.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-const INBOXES: &str = "account.*.inbox";
-const RECEIPTS: [&str; 2] = ["account.*.receipts", "account.*.stored"];
-const ALL: [&str; 2] = ["account.>", "agent.capability.*"];
+const RECEIPTS: [&str; 2] = [ALL_RECEIPTS, ALL_STORED];
+const ALL: [&str; 2] = [ALL_ACCOUNTS, ALL_CAPABILITIES];
 
 /// Show messages as they pass
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Subjects to watch, with NATS wildcards; may be given several times
-    #[arg(long, default_value = INBOXES)]
+    #[arg(long, default_value = ALL_INBOXES)]
     pub subject: Vec<String>,
     /// End after this many; 0 means never
     #[arg(long, value_name = "N", default_value_t = 0)]

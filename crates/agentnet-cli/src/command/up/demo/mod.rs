@@ -9,7 +9,10 @@ mod topics;
 
 use std::sync::Arc;
 
-use agentnet::{AgentNode, Incoming};
+use agentnet::{
+    AgentNode, Incoming,
+    proto::subject::{ALL_CAPABILITIES, ALL_INBOXES, ALL_RECEIPTS, ALL_REPLIES},
+};
 use futures_util::{StreamExt as _, future};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -27,8 +30,7 @@ use crate::{
 use small_talk::Role;
 
 /// What the terminal shows: messages, replies, and what recipients and the network say about them.
-const SHOWN: [&str; 4] =
-    ["account.*.inbox", "account.*.replies.*", "agent.capability.*", "account.*.receipts"];
+const SHOWN: [&str; 4] = [ALL_INBOXES, ALL_REPLIES, ALL_CAPABILITIES, ALL_RECEIPTS];
 
 /// Marks messages that the agents send each other. Everything without it comes from somebody else.
 const STEP: &str = "demo_step";
