@@ -8,7 +8,7 @@ use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use agentnet::{AgentNode, Delivery, ErrorKind, Stage};
 use agentnet_e2e::faults::proxy::{Proxy, Shape};
-use agentnet_local::testing::TEST_TOKEN;
+use agentnet_local::testing::{TEST_TOKEN, eventually};
 use serde_json::json;
 use support::{SECOND, SOON, Stack, until, wait_disconnected};
 use tokio::{
@@ -176,4 +176,48 @@ async fn a_reconnect_of_three_seconds_does_not_leave_a_message_waiting_for_its_t
     until(|| gone.elapsed() >= Duration::from_secs(3)).await;
     proxy.shape(Shape::CLEAR);
     timeout(Duration::from_secs(20), seen.recv()).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_stream_makes_senders_wait_and_loses_nothing() {
+    let stack = Stack::start_with(&[("AGENTNET_STREAM_MAX_BYTES", "1048576")]).await;
+    let alice = stack.node("alice").start().await.unwrap();
+    let absent = stack.register_original("absent").await.0;
+    stack.stop_persister().await;
+    // Four times what the stream holds.
+    let text = "x".repeat(200_000);
+    let mut sent = Vec::new();
+    for _ in 0..20 {
+        sent.push(
+            alice.send_to_account(&absent, json!(text)).thread("full").ttl(SOON * 20).queued().await.unwrap(),
+        );
+    }
+    let jetstream = async_nats::jetstream::new(stack.raw.clone());
+    let info = || async { jetstream.get_stream("AGENTNET").await.unwrap().cached_info().state.clone() };
+    eventually(SOON, || async { info().await.messages >= 4 }).await;
+    assert!(info().await.bytes <= 1 << 20);
+    assert_eq!(alice.metrics_snapshot().outbox_count, 20, "nothing is confirmed that isn't stored");
+    stack.start_persister().await;
+    until(|| alice.metrics_snapshot().outbox_count == 0).await;
+    let mut stored: Vec<String> =
+        stack.stored_all(alice.registry(), "full").await.into_iter().map(|row| row.message_id).collect();
+    let mut expected: Vec<String> = sent.iter().map(|handle| handle.message_id().to_owned()).collect();
+    stored.sort();
+    expected.sort();
+    assert_eq!(stored, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_wait_for_a_database_that_comes_later() {
+    let stack = Stack::with_own_postgres().await;
+    stack.stop_persister().await;
+    stack.stop_registry().await;
+    stack.crash_postgres();
+    // Both have tried before it is there: they are polled first.
+    tokio::join!(stack.start_persister(), stack.start_registry(), async {
+        tokio::task::yield_now().await;
+        tokio::task::block_in_place(|| stack.restart_postgres());
+    });
+    let (alice, _bob) = pair(&stack).await;
+    assert!(timeout(SOON, alice.send("@bob", json!(1))).await.unwrap().unwrap().stored);
 }

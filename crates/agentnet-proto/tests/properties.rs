@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use agentnet_proto::Timestamp;
 use agentnet_proto::cursor::MessageCursor;
 use agentnet_proto::dev_auth::{AuthBlock, Claims, SecretKey, verify};
 use agentnet_proto::pyjson::{self, MAX_DEPTH, PyJsonErrorKind, PyStr, PyValue};
+use agentnet_proto::rpc::{
+    AgentInfo, ListRequest, MessageSearchRequest, RegisterRequest, RegisterResponse, SearchRequest,
+    ThreadListRequest, ThreadMessagesRequest,
+};
 use agentnet_proto::username::{USERNAME_MAX, normalize_username};
+use agentnet_proto::{FailedMessage, Receipt, ReceiptStatus, StoredNotice, StoredReceipt, Timestamp};
 use proptest::prelude::*;
+use serde::{Serialize, de::DeserializeOwned};
 use time::{OffsetDateTime, UtcOffset};
 
 fn timestamps() -> impl Strategy<Value = Timestamp> {
@@ -44,6 +49,145 @@ fn json_text() -> impl Strategy<Value = String> {
             }),
         ]
     })
+}
+
+/// Text that readers neither trim nor take for absent.
+const TEXT: &str = "[a-zé😀\"\\\\{}]([ a-z😀]{0,8}[a-z])?";
+
+fn opt() -> impl Strategy<Value = Option<String>> {
+    proptest::option::of(TEXT)
+}
+
+fn status() -> impl Strategy<Value = ReceiptStatus> {
+    let known = [ReceiptStatus::Accepted, ReceiptStatus::Processed, ReceiptStatus::Rejected];
+    prop_oneof![proptest::sample::select(known.to_vec()), "[a-z]{3}_new".prop_map(ReceiptStatus::Other),]
+}
+
+fn receipt() -> impl Strategy<Value = Receipt> {
+    let accounts = (TEXT, status(), TEXT, opt(), opt(), opt());
+    let rest = (opt(), opt(), opt(), opt(), opt(), opt(), opt(), opt());
+    (accounts, rest).prop_map(|(accounts, rest)| {
+        let (message_id, status, event_at, from_account_id, from_session_tag, to_account_id) = accounts;
+        let (trace_id, thread_id, parent_message_id, code, detail, to_agent, body_sha256, schema_version) =
+            rest;
+        Receipt {
+            message_id,
+            status,
+            event_at,
+            from_account_id,
+            from_session_tag,
+            to_account_id,
+            trace_id,
+            thread_id,
+            parent_message_id,
+            code,
+            detail,
+            to_agent,
+            body_sha256,
+            schema_version,
+        }
+    })
+}
+
+fn notice() -> impl Strategy<Value = StoredNotice> {
+    let receipt = (TEXT, status()).prop_map(|(message_id, status)| StoredReceipt { message_id, status });
+    let failed = (TEXT, TEXT, TEXT, TEXT, opt()).prop_map(|(message_id, state, code, detail, recipient)| {
+        FailedMessage { message_id, state, code, detail, recipient }
+    });
+    let lists = (
+        prop::collection::vec(TEXT, 0..4),
+        prop::collection::vec(receipt, 0..4),
+        prop::collection::vec(failed, 0..4),
+    );
+    (TEXT, lists).prop_map(|(event_at, (message_ids, receipts, failed))| StoredNotice {
+        message_ids,
+        receipts,
+        failed,
+        ..StoredNotice::at(event_at)
+    })
+}
+
+fn agent() -> impl Strategy<Value = AgentInfo> {
+    let metadata = prop::collection::btree_map(TEXT, any::<i64>(), 0..3);
+    let texts = (TEXT, any::<String>(), prop::collection::vec(TEXT, 0..4), metadata);
+    (texts, (opt(), opt(), opt(), opt(), opt())).prop_map(|(texts, rest)| {
+        let (agent_id, name, capabilities, metadata) = texts;
+        let (account_id, username, session_tag, last_seen, schema_version) = rest;
+        let metadata = metadata.into_iter().map(|(key, value)| (key, value.into())).collect();
+        AgentInfo {
+            agent_id,
+            name,
+            capabilities,
+            metadata,
+            account_id,
+            username,
+            session_tag,
+            last_seen,
+            schema_version,
+        }
+    })
+}
+
+/// What is printed reads back the same.
+fn reads_back<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(
+    value: &T,
+) -> Result<(), TestCaseError> {
+    let failed = |error: serde_json::Error| TestCaseError::fail(error.to_string());
+    let text = serde_json::to_string(value).map_err(failed)?;
+    prop_assert_eq!(&serde_json::from_str::<T>(&text).map_err(failed)?, value, "{}", text);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_travels_between_agents_and_services_reads_back(receipt in receipt(), notice in notice(), agent in agent()) {
+        reads_back(&receipt)?;
+        reads_back(&notice)?;
+        reads_back(&agent)?;
+    }
+
+    #[test]
+    fn requests_read_back(
+        agent in agent(), a in opt(), b in opt(), c in opt(), text in TEXT, limit in proptest::option::of(any::<i64>()),
+        on: bool, seconds in 0.0..1e6_f64,
+    ) {
+        reads_back(&RegisterRequest {
+            agent_id: agent.agent_id,
+            name: agent.name,
+            username: agent.username,
+            account_id: agent.account_id,
+            capabilities: agent.capabilities,
+            metadata: agent.metadata,
+            schema_version: agent.schema_version,
+            ..RegisterRequest::default()
+        })?;
+        reads_back(&RegisterResponse {
+            account_id: text.clone(),
+            username: text.clone(),
+            session_tag: text.clone(),
+            heartbeat_interval: seconds,
+            ttl_seconds: seconds,
+            registered_at: text.clone(),
+            schema_version: a.clone(),
+        })?;
+        reads_back(&ListRequest { account_id: a.clone(), capability: b.clone(), cursor: c.clone(), limit, ..ListRequest::default() })?;
+        reads_back(&SearchRequest {
+            query: text.clone(), capability: a.clone(), status: b.clone(), online_only: on, limit
+        })?;
+        reads_back(&ThreadListRequest {
+            query: text.clone(),
+            limit,
+            participant_account_id: a.clone(),
+            participant_username: b.clone(),
+            cursor: c.clone(),
+        })?;
+        reads_back(&ThreadMessagesRequest { thread_id: text.clone(), limit, cursor: a.clone() })?;
+        reads_back(&MessageSearchRequest {
+            q: a, thread_id: b, kind: c, limit, cursor: Some(text), ..MessageSearchRequest::default()
+        })?;
+    }
 }
 
 proptest! {

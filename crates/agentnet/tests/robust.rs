@@ -113,3 +113,99 @@ async fn closing_a_wrapper_while_it_connects_closes_it() {
     assert_eq!(wrapper.node().unwrap_err().kind(), ErrorKind::Closed);
     until(|| network.with(|seen| seen.goodbyes.len() == 1)).await;
 }
+
+#[tokio::test]
+async fn hellos_come_as_often_as_the_registry_says() {
+    let network = Network::start().await;
+    // The registry's word counts; without one, the builder's.
+    for (agent, said, own) in [("a", 1.0, Duration::from_secs(3600)), ("b", 0.0, Duration::from_secs(1))] {
+        network.with(|seen| seen.heartbeat = Some(said));
+        let node = network.node(agent).heartbeat(own).start().await.unwrap();
+        let tag = node.session_tag();
+        let hellos =
+            || network.with(|seen| seen.hellos.iter().filter(|h| h["session_tag"] == tag.as_str()).count());
+        until(|| hellos() >= 3).await;
+        node.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_nats_reply_subject_wins_over_the_body() {
+    let network = Network::start().await;
+    let node = network.node("bob").on_message(|msg| async move {
+        msg.reply(json!("here")).await?;
+        Ok(())
+    });
+    let node = node.start().await.unwrap();
+    let mut nats = network.listen("_INBOX.alice.>").await;
+    let mut body = network.listen("account.acct_alice.replies.token").await;
+    let mut message = original("acct_alice", "acct_bob", "m1", json!({}));
+    message["reply_to"] = "account.acct_alice.replies.token".into();
+    let publish = network.raw.publish_with_reply(
+        "account.acct_bob.inbox",
+        "_INBOX.alice.1",
+        message.to_string().into(),
+    );
+    publish.await.unwrap();
+    assert_eq!(next_json(&mut nats).await["parent_message_id"], "m1");
+    // Without one, the body's.
+    message["message_id"] = "m2".into();
+    network.publish("account.acct_bob.inbox", &message).await;
+    assert_eq!(next_json(&mut body).await["parent_message_id"], "m2");
+    node.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn lone_surrogates_reach_the_handler_and_come_back_as_they_were() {
+    let network = Network::start().await;
+    let node = network.node("bob").on_message(|msg| async move {
+        msg.reply(msg.payload().clone()).await?;
+        Ok(())
+    });
+    let _node = node.start().await.unwrap();
+    let mut replies = network.listen("_INBOX.alice.>").await;
+    let message = original("acct_alice", "acct_bob", "m1", json!("here")).to_string();
+    let message = message.replace("\"here\"", r#"{"text":"a\ud800b","\udfff":[1.0,1e400]}"#);
+    network.raw.publish_with_reply("account.acct_bob.inbox", "_INBOX.alice.1", message.into()).await.unwrap();
+    let reply = support::next(&mut replies).await;
+    let text = std::str::from_utf8(&reply.payload).unwrap();
+    assert!(text.contains(r#""payload":{"text":"a\ud800b","\udfff":[1.0,1e400]}"#), "{text}");
+    assert!(text.contains(r#""kind":"reply""#), "{text}");
+}
+
+#[tokio::test]
+async fn the_snapshot_has_the_originals_keys() {
+    let network = Network::start().await;
+    let node = network.node("bob").start().await.unwrap();
+    let snapshot = serde_json::to_value(node.metrics_snapshot()).unwrap();
+    for key in [
+        "account_id",
+        "username",
+        "agent_id",
+        "session_tag",
+        "inflight_count",
+        "pending_count",
+        "processed_count",
+        "dropped_count",
+        "timeout_count",
+        "error_count",
+        "rate_limited_count",
+        "expired_count",
+        "payload_rejected_count",
+        "duplicate_count",
+        "busy_count",
+        "retry_count",
+        "receipt_timeout_count",
+        "avg_handle_ms",
+        "circuit_open",
+    ] {
+        assert!(snapshot.get(key).is_some_and(|value| !value.is_null()), "{key}: {snapshot}");
+    }
+    for name in ["send_account", "request_account", "resolve_username"] {
+        assert!(snapshot["latency_ms"][name]["p95"].is_f64(), "{name}: {snapshot}");
+    }
+    let cache = &snapshot["username_cache"];
+    assert_eq!((&cache["ttl_seconds"], &cache["size"]), (&json!(60.0), &json!(0)));
+    assert!(cache["hits"].is_u64() && cache["misses"].is_u64());
+    node.close().await.unwrap();
+}

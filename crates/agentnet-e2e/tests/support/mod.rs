@@ -41,18 +41,24 @@ pub struct Stack {
     /// A connection that speaks as the original SDKs do.
     pub raw: Client,
     database: Database,
+    settings: Vec<(&'static str, &'static str)>,
     registry: Mutex<Option<Running>>,
     persister: Mutex<Option<Running>>,
 }
 
 impl Stack {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// One whose services have these variables too.
+    pub async fn start_with(settings: &[(&'static str, &'static str)]) -> Self {
         let db = TestDb::create_from("e2e", |url| async move {
             let config = agentnet_store::StoreConfig::new(url.into(), "e2e");
             agentnet_store::Store::migrate(&config).await
         })
         .await;
-        Self::with(Database::Shared(db)).await
+        Self::with(Database::Shared(db), settings).await
     }
 
     /// One whose Postgres can be killed without harm to other tests.
@@ -68,10 +74,10 @@ impl Stack {
         let server = Box::new(started.await.unwrap().unwrap());
         server.create_database("e2e").await.unwrap();
         let url = server.url("e2e");
-        Self::with(Database::Own { server, url, _dir: dir }).await
+        Self::with(Database::Own { server, url, _dir: dir }, &[]).await
     }
 
-    async fn with(database: Database) -> Self {
+    async fn with(database: Database, settings: &[(&'static str, &'static str)]) -> Self {
         let nats = TestNats::start();
         let raw = async_nats::ConnectOptions::with_token(TEST_TOKEN.to_owned())
             .reconnect_delay_callback(|_| Duration::from_millis(20))
@@ -79,7 +85,7 @@ impl Stack {
             .await
             .unwrap();
         let (registry, persister) = (Mutex::new(None), Mutex::new(None));
-        let stack = Self { nats, raw, database, registry, persister };
+        let stack = Self { nats, raw, database, settings: settings.to_vec(), registry, persister };
         stack.start_persister().await;
         stack.start_registry().await;
         stack
@@ -96,7 +102,8 @@ impl Stack {
             ("AGENTNET_NATS_RECONNECT_MAX_SECONDS", "0.1".to_owned()),
             ("AGENTNET_DB_CONNECTIONS", "4".to_owned()),
         ];
-        Env::from_pairs(pairs.iter().map(|(k, v)| (*k, v.as_str())).collect::<BTreeMap<_, _>>())
+        let pairs = pairs.iter().map(|(k, v)| (*k, v.as_str())).chain(self.settings.iter().copied());
+        Env::from_pairs(pairs.collect::<BTreeMap<_, _>>())
     }
 
     pub async fn start_registry(&self) {
@@ -148,6 +155,21 @@ impl Stack {
             ..Default::default()
         };
         registry.thread_messages(&request).await.unwrap().messages
+    }
+
+    /// The same, however many pages they take.
+    pub async fn stored_all(&self, registry: &RegistryClient, thread_id: &str) -> Vec<rpc::MessageRow> {
+        let (mut rows, mut cursor) = (Vec::new(), None);
+        loop {
+            let request =
+                rpc::ThreadMessagesRequest { thread_id: thread_id.to_owned(), cursor, ..Default::default() };
+            let page = registry.thread_messages(&request).await.unwrap();
+            rows.extend(page.messages);
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return rows;
+            }
+        }
     }
 
     /// A registry client over the raw connection.

@@ -45,6 +45,11 @@ pub(crate) const MAX_ACCOUNTS: usize = 10_000;
 
 impl Config {
     pub(crate) fn new(agent_id: String, get: impl Fn(&str) -> Option<String>) -> Self {
+        if get("AGENTNET_BLOB_DIR").is_some_and(|v| !v.trim().is_empty()) {
+            tracing::warn!(
+                "AGENTNET_BLOB_DIR is deprecated and has no effect: agents keep no blobs on their disk"
+            );
+        }
         let dev_auth = get("DEV_AUTH").is_some_and(|v| {
             matches!(v.trim().to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "y" | "on")
         });
@@ -110,6 +115,17 @@ mod tests {
         assert!(!plain.dev_auth);
         assert_eq!((plain.max_concurrency, plain.max_pending, plain.max_payload_bytes), (4, 100, 256_000));
         assert_eq!((plain.resolve_cache_ttl, plain.metrics_window), (Duration::from_secs(60), 1024));
+        // The seed's table.
+        let seconds = Duration::from_secs_f64;
+        assert_eq!((plain.work_timeout, plain.drain_timeout), (seconds(30.0), seconds(20.0)));
+        assert_eq!((plain.receipt_timeout, plain.retry_attempts), (seconds(1.5), 2));
+        assert_eq!((plain.request_timeout, plain.default_ttl), (seconds(5.0), seconds(30.0)));
+        assert_eq!((plain.heartbeat, plain.name.as_str()), (seconds(12.0), "a"));
+        let guards = &plain.guards;
+        assert_eq!((guards.rate, guards.dedupe_ttl), (Some((5.0, 10)), seconds(600.0)));
+        assert_eq!((guards.breaker_failures, guards.breaker_reset), (5, seconds(15.0)));
+        assert_eq!(plain.key_dir, PathBuf::from(".keys"));
+        assert_eq!(agentnet_proto::schema_version::CURRENT, "1.2");
         let set = Config::new("a".into(), |name| {
             Some(
                 match name {

@@ -32,6 +32,8 @@ pub struct Seen {
     /// Message ids that are refused with a code instead of stored.
     pub refuse: HashMap<String, String>,
     pub keys: HashMap<String, String>,
+    /// What the registry says in place of 12 s.
+    pub heartbeat: Option<f64>,
 }
 
 pub struct Network {
@@ -180,7 +182,7 @@ fn registry(message: &Message, seen: &mut Seen) -> Option<Value> {
             seen.online.insert(account.clone());
             Some(json!({
                 "account_id": account, "username": text("agent_id"), "session_tag": tag,
-                "heartbeat_interval": 12.0, "ttl_seconds": 40.0, "registered_at": now,
+                "heartbeat_interval": seen.heartbeat.unwrap_or(12.0), "ttl_seconds": 40.0, "registered_at": now,
             }))
         }
         "hello" => {
