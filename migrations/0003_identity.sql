@@ -3,7 +3,9 @@
 
 -- What an account may do beyond its own mail. `operator` comes from the configuration or from another operator.
 ALTER TABLE agent_accounts
-    ADD COLUMN role text NOT NULL DEFAULT 'agent' CHECK (role IN ('agent', 'operator', 'gateway'));
+    ADD COLUMN role text NOT NULL DEFAULT 'agent' CHECK (role IN ('agent', 'operator', 'gateway')),
+    -- The account chose its display name: registering doesn't change it any more.
+    ADD COLUMN named boolean NOT NULL DEFAULT false;
 
 -- Few, and asked for with every batch of messages.
 CREATE INDEX agent_accounts_suspended ON agent_accounts (account_id) WHERE status = 'suspended';

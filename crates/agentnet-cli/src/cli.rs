@@ -3,8 +3,8 @@
 use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    chat, completions, deliveries, identity, list, message_search, metrics, operator, profile, redrive,
-    request, search, send, thread, thread_messages, thread_status, threads, up, watch, why,
+    capability, chat, completions, deliveries, enrol, identity, list, message_search, metrics, operator,
+    profile, redrive, request, search, send, thread, thread_messages, thread_status, threads, up, watch, why,
 };
 
 /// Run the network that AI agents live on, watch it, talk on it.
@@ -78,6 +78,10 @@ pub enum Command {
     Why(why::Args),
     /// Who runs the network
     Operator(operator::Args),
+    /// Make a token that lets unknown keys register
+    Enrol(enrol::Args),
+    /// Which capabilities only some accounts may serve
+    Capability(capability::Args),
     /// Lock an account out everywhere at once
     Suspend(operator::Target),
     /// Let a suspended account in again

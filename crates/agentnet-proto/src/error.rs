@@ -159,6 +159,12 @@ codes! {
     AuthNonceReplayed = "auth_nonce_replayed", 401, false;
     /// The account is bound to another key.
     AuthPublicKeyMismatch = "auth_public_key_mismatch", 403, false;
+    /// The network doesn't know the key, and it needs leave to register: ask an operator for a token (`agentnet enrol`).
+    EnrolmentRequired = "enrolment_required", 401, false;
+    /// The enrolment token is none, was used up, is too old, or is for another account.
+    EnrolmentTokenInvalid = "enrolment_token_invalid", 403, false;
+    /// An operator decides who may serve this capability, and hasn't granted it to the account.
+    CapabilityRestricted = "capability_restricted", 403, false;
     /// The identity could not be checked; try again.
     AuthValidationFailed = "auth_validation_failed", 503, true;
 

@@ -26,6 +26,8 @@ pub struct AccountFilter<'a> {
     pub capability: Option<&'a str>,
     /// Exactly this account status.
     pub status: Option<&'a str>,
+    /// Private accounts are shown to themselves and, with `None`, to everybody.
+    pub public_for: Option<&'a str>,
     /// By sessions online.
     pub presence: Presence,
     /// A session not heard of for longer doesn't count as online.
@@ -105,6 +107,9 @@ fn push_filter(sql: &mut QueryBuilder<Postgres>, filter: &AccountFilter<'_>) {
     }
     if let Some(capability) = filter.capability {
         sql.push(" AND a.capabilities @> ").push_bind(Json([capability.to_owned()]));
+    }
+    if let Some(reader) = filter.public_for {
+        sql.push(" AND (a.visibility <> 'private' OR a.account_id = ").push_bind(reader.to_owned()).push(")");
     }
     if let Some(status) = filter.status {
         sql.push(" AND a.status = ").push_bind(status.to_owned());

@@ -275,7 +275,8 @@ pub async fn apply(
              updated_at) VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT DO NOTHING",
         ),
         Some(_) => sqlx::query(
-            "UPDATE agent_accounts SET username = $2, display_name = $3, capabilities = $4, \
+            "UPDATE agent_accounts SET username = $2, \
+             display_name = CASE WHEN named THEN display_name ELSE $3 END, capabilities = $4, \
              metadata = metadata || $5, updated_at = greatest(updated_at, $6) \
              WHERE account_id = $1 AND username = $7",
         ),
@@ -296,6 +297,47 @@ pub async fn apply(
         Err(error) if takes_username(&error) => Ok(false),
         Err(error) => Err(StoreError::query("agent_accounts.apply")(error)),
     }
+}
+
+/// What an account says about itself; what is `None` stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProfileUpdate<'a> {
+    /// Name for people.
+    pub display_name: Option<&'a str>,
+    /// What the account says about itself.
+    pub bio: Option<&'a str>,
+    /// `public` or `private`.
+    pub visibility: Option<&'a str>,
+    /// Replaces `profile` of the account's metadata.
+    pub metadata: Option<&'a Map<String, Value>>,
+}
+
+/// Changes what an account says about itself; `None` when there is no such account.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn update_profile(
+    db: impl PgExecutor<'_>,
+    account_id: &str,
+    update: &ProfileUpdate<'_>,
+    now: Timestamp,
+) -> Result<Option<Account>, StoreError> {
+    sqlx::query_as::<_, AccountColumns>(
+        "UPDATE agent_accounts SET display_name = coalesce($2, display_name), named = named OR $2 IS NOT NULL, \
+         bio = coalesce($3, bio), visibility = coalesce($4, visibility), \
+         metadata = metadata || CASE WHEN $5::jsonb IS NULL THEN '{}' ELSE jsonb_build_object('profile', $5::jsonb) END, \
+         updated_at = greatest(updated_at, $6) WHERE account_id = $1 RETURNING *",
+    )
+    .bind(account_id)
+    .bind(update.display_name)
+    .bind(update.bio)
+    .bind(update.visibility)
+    .bind(update.metadata.map(Json))
+    .bind(now.to_offset())
+    .fetch_optional(db)
+    .await
+    .map(|row| row.map(Account::from))
+    .map_err(StoreError::query("agent_accounts.update_profile"))
 }
 
 fn takes_username(error: &sqlx::Error) -> bool {

@@ -7,8 +7,10 @@
 pub mod access;
 pub mod account_search;
 pub mod accounts;
+pub mod capabilities;
 pub mod connections;
 pub mod deliveries;
+pub mod enrolment;
 pub mod ingest;
 pub mod keys;
 pub mod members;

@@ -366,6 +366,69 @@ impl RegistryClient {
         self.call::<rpc::Resume>(request).await
     }
 
+    /// Changes what the caller's account says about itself.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn profile_update(
+        &self,
+        request: &rpc::ProfileUpdateRequest,
+    ) -> Result<rpc::ProfileUpdateResponse, Error> {
+        self.call::<rpc::ProfileUpdate>(request).await
+    }
+
+    /// Makes a token that lets unknown keys in.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn enrol(&self, request: &rpc::EnrolRequest) -> Result<rpc::EnrolResponse, Error> {
+        self.call::<rpc::Enrol>(request).await
+    }
+
+    /// Restricts a capability, or opens it again.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn capability_restrict(
+        &self,
+        request: &rpc::CapabilityRestrictRequest,
+    ) -> Result<rpc::CapabilityListResponse, Error> {
+        self.call::<rpc::CapabilityRestrict>(request).await
+    }
+
+    /// Lets an account serve a restricted capability.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn capability_grant(
+        &self,
+        request: &rpc::CapabilityGrantRequest,
+    ) -> Result<rpc::CapabilityListResponse, Error> {
+        self.call::<rpc::CapabilityGrant>(request).await
+    }
+
+    /// Takes that back.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn capability_revoke(
+        &self,
+        request: &rpc::CapabilityGrantRequest,
+    ) -> Result<rpc::CapabilityListResponse, Error> {
+        self.call::<rpc::CapabilityRevoke>(request).await
+    }
+
+    /// Which capabilities are restricted.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn capability_list(
+        &self,
+        request: &rpc::CapabilityListRequest,
+    ) -> Result<rpc::CapabilityListResponse, Error> {
+        self.call::<rpc::CapabilityList>(request).await
+    }
+
     /// The registry's own figures.
     ///
     /// # Errors

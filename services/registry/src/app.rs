@@ -14,7 +14,9 @@ use async_nats::Client;
 
 use crate::cache::Caches;
 use crate::config::Config;
+use crate::enrolment::Enrolling;
 use crate::presence::Presence;
+use crate::restricted::Restricted;
 use crate::suspended::Suspended;
 
 /// Longest wait for Postgres of a request whose clients give up after 2 s.
@@ -34,6 +36,8 @@ pub struct App {
     pub(crate) presence: Presence,
     pub(crate) caches: Caches,
     pub(crate) suspended: Suspended,
+    pub(crate) restricted: Restricted,
+    pub(crate) enrolling: Enrolling,
     pub(crate) ids: SharedIds,
     pub(crate) clock: SharedClock,
     pub(crate) client: Client,

@@ -6,8 +6,10 @@ use agentnet_proto::signature::{Deployment, PublicKey};
 use agentnet_proto::{Security, SharedClock, SystemClock};
 use agentnet_service::config::{ConfigError, Env, deployment, security};
 use agentnet_store::StoreConfig;
+use secrecy::SecretString;
 
 use crate::callout::{self, CalloutConfig};
+use crate::enrolment::Enrolment;
 use crate::redelivery::RedeliveryConfig;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -62,6 +64,10 @@ pub struct Config {
     pub operator_keys: Vec<String>,
     /// Who may connect, in secure mode.
     pub callout: Option<CalloutConfig>,
+    /// `AGENTNET_ENROLMENT`: what a key needs that the network doesn't know, in secure mode. `token`.
+    pub enrolment: Enrolment,
+    /// `AGENTNET_ENROLMENT_TOKEN` or its `_FILE`: the network's token, which lets any number of keys in.
+    pub enrolment_token: Option<SecretString>,
     /// `DEV_AUTH_MAX_SKEW_SECONDS`: how far a signed timestamp may be off. 120 s.
     pub auth_max_skew: Duration,
     /// `DEV_AUTH_NONCE_TTL_SECONDS`: how long a used nonce is remembered, never less than twice the skew. 300 s.
@@ -100,6 +106,8 @@ impl Config {
             security: Security::Open,
             deployment: Deployment::default(),
             operator_keys: Vec::new(),
+            enrolment: Enrolment::Token,
+            enrolment_token: None,
             callout: None,
             auth_max_skew: Duration::from_secs(120),
             auth_nonce_ttl: Duration::from_secs(300),
@@ -154,6 +162,9 @@ impl Config {
             security,
             deployment: deployment(env, security)?,
             operator_keys: operator_keys(env)?,
+            enrolment: env.choice("AGENTNET_ENROLMENT", default.enrolment, &Enrolment::WORDS)?,
+            enrolment_token: env
+                .secret_or_file("AGENTNET_ENROLMENT_TOKEN", "AGENTNET_ENROLMENT_TOKEN_FILE")?,
             callout: match security {
                 Security::Secure => Some(CalloutConfig::from_env(env)?),
                 Security::Open | Security::Signed => None,

@@ -132,6 +132,11 @@ pub(crate) async fn on_account(app: Arc<App>, body: bytes::Bytes) -> bool {
 pub(crate) async fn take_account(app: &App, event: &AccountEvent) {
     let usernames: Vec<&str> = event.usernames.iter().map(String::as_str).collect();
     app.caches.forget(&event.account_id, &usernames).await;
+    if event.change == Some(AccountChange::Permissions)
+        && let Err(error) = app.restricted.refresh(&app.store).await
+    {
+        app.failures.log("db.restricted", &chain(&error));
+    }
     if !matches!(event.change, Some(AccountChange::Suspended | AccountChange::Resumed)) {
         return;
     }

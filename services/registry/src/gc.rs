@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentnet_store::{StoreError, connections, deliveries, retention, sessions};
+use agentnet_store::{StoreError, connections, deliveries, enrolment, retention, sessions};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, chain};
@@ -68,6 +68,7 @@ pub(crate) async fn round(app: &App) -> Round {
     for account in logged(app, "db.suspended", suspended).unwrap_or_default() {
         app.presence.end_account(&account);
     }
+    logged(app, "db.restricted", app.restricted.refresh(&app.store).await);
     round.pruned = prune(app).await;
     metrics::gauge!("agentnet_registry_sessions").set(app.presence.len() as f64);
     round
@@ -78,6 +79,7 @@ async fn prune(app: &App) -> u64 {
     let config = &app.config;
     let mut pruned = steps(app, "retention.nonces", || retention::nonces(db)).await;
     pruned += steps(app, "retention.connections", || connections::forget_expired(db)).await;
+    pruned += steps(app, "retention.enrolment", || enrolment::forget_expired(db)).await;
     let sessions = || retention::offline_sessions(db, config.session_retention);
     pruned += steps(app, "retention.sessions", sessions).await;
     let quarantine = || retention::quarantine(db, config.quarantine_retention);

@@ -19,9 +19,11 @@ use crate::app::{App, FailureLog, chain};
 use crate::cache::Caches;
 use crate::callout::{self, CalloutError};
 use crate::config::Config;
+use crate::enrolment::Enrolling;
 use crate::gc::{self, Round};
 use crate::presence::{Presence, Rules};
 use crate::redelivery::{Figures, Redelivery};
+use crate::restricted::Restricted;
 use crate::suspended::Suspended;
 use crate::{flush, rpc};
 
@@ -119,6 +121,8 @@ impl Service for Registry {
             presence,
             caches: Caches::default(),
             suspended: Suspended::default(),
+            restricted: Restricted::default(),
+            enrolling: Enrolling::default(),
             ids: Arc::new(SystemIds::new(clock.clone())),
             clock,
             client: deps.nats.client().clone(),
@@ -126,6 +130,7 @@ impl Service for Registry {
             failures: FailureLog::default(),
             config,
         });
+        app.restricted.refresh(&app.store).await.map_err(RegistryError::Store)?;
         app.suspended.refresh(&app.store).await.map_err(RegistryError::Store)?;
         deps.health.register("postgres", move || {
             let store = store.clone();

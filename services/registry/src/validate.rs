@@ -29,6 +29,18 @@ pub(crate) fn name(field: &str, text: &str, max: usize) -> Result<(), RpcError> 
     Ok(())
 }
 
+/// Longest text of several lines, in characters.
+pub(crate) const MAX_PROSE: usize = 4096;
+
+/// As [`name`], for text of several lines.
+pub(crate) fn prose(field: &str, text: &str) -> Result<(), RpcError> {
+    text.split('\n').try_for_each(|line| name(field, line, MAX_PROSE))?;
+    if text.chars().count() > MAX_PROSE {
+        return Err(invalid(field, &format!("is longer than {MAX_PROSE} characters")));
+    }
+    Ok(())
+}
+
 /// A text to look for: bounded, and without NUL, which Postgres can't compare with.
 pub(crate) fn query(field: &str, text: &str) -> Result<(), RpcError> {
     if text.chars().count() > MAX_QUERY {

@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::secure::{Asking, id, secure, texts};
+use support::secure::{Asking, id, key_of, secure, texts};
 use support::{PATIENCE, World, rows};
 
 /// A stored message, as the persister leaves it; `at` in seconds.
@@ -128,30 +128,14 @@ async fn a_thread_id_taken_first_shows_nothing_of_those_who_come_later() {
 #[tokio::test]
 async fn operators_read_everything() {
     let world = World::new().await;
-    let key = agentnet_proto::signature::SecretKey::from_seed(&[9; 32]).verifying();
-    let nkey = key.to_nkey();
+    let nkey = key_of('p').verifying().to_nkey();
     let settings = [&secure()[..], &[("AGENTNET_OPERATOR_KEYS", nkey.as_str())]].concat();
     let registry = world.registry(&settings).await;
-    let (o, n) = (Asking::new(&world, 'p').await, Asking::new(&world, 'n').await);
+    let (named, granted) = (Asking::new(&world, 'p').await, Asking::new(&world, 'n').await);
     sent(&world, "m1", "t", 1, 'a', 'b', "direct").await;
-    for operator in [&o, &n] {
-        assert_eq!(operator.thread("t").await, Vec::<String>::new());
-    }
-    sqlx::query("INSERT INTO agent_keys (account_id, public_key, bound_at) VALUES ($1, $2, now())")
-        .bind(&o.id)
-        .bind(key.to_string())
-        .execute(&world.pool)
-        .await
-        .unwrap();
-    sqlx::query("UPDATE agent_accounts SET role = 'operator' WHERE account_id = $1")
-        .bind(&n.id)
-        .execute(&world.pool)
-        .await
-        .unwrap();
-    for operator in [&o, &n] {
-        let body = json!({"account_id": operator.id}).to_string();
-        world.client.publish("agentnet.events.keys", body.into()).await.unwrap();
-        world.client.flush().await.unwrap();
+    assert_eq!(granted.thread("t").await, Vec::<String>::new());
+    granted.is_operator(&world).await;
+    for operator in [&named, &granted] {
         agentnet_local::testing::eventually(PATIENCE, || async { operator.thread("t").await == ["m1"] })
             .await;
         assert_eq!(texts(&operator.call("thread_list", json!({})).await, "results", "thread_id"), ["t"]);

@@ -5,27 +5,19 @@
 mod support;
 
 use agentnet_local::testing::eventually;
-use agentnet_proto::signature::SecretKey;
 use serde_json::{Value, json};
 use support::agents::{joining, next_message, persister};
-use support::secure::{Asking, secure, texts};
+use support::secure::{Asking, key_of, secure, texts};
 use support::{PATIENCE, World};
 
 #[tokio::test]
 async fn only_operators_change_how_others_stand() {
     let world = World::new().await;
-    let root = SecretKey::from_seed(&[5; 32]).verifying();
-    let root_key = root.to_string();
+    let root_key = key_of('r').verifying().to_string();
     let settings = [&secure()[..], &[("AGENTNET_OPERATOR_KEYS", root_key.as_str())]].concat();
     let registry = world.registry(&settings).await;
     let (r, a, b) =
         (Asking::new(&world, 'r').await, Asking::new(&world, 'a').await, Asking::new(&world, 'b').await);
-    sqlx::query("INSERT INTO agent_keys (account_id, public_key, bound_at) VALUES ($1, $2, now())")
-        .bind(&r.id)
-        .bind(&root_key)
-        .execute(&world.pool)
-        .await
-        .unwrap();
     let of = |target: &Asking| json!({"target": target.id});
     for method in ["operator_grant", "operator_revoke", "suspend", "resume"] {
         assert_eq!(a.error(method, of(&a)).await, "forbidden", "{method}");

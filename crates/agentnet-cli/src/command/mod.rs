@@ -1,8 +1,10 @@
 //! The commands, one file each: its arguments and what it does.
 
+pub mod capability;
 pub mod chat;
 pub mod completions;
 pub mod deliveries;
+pub mod enrol;
 pub mod identity;
 pub mod list;
 pub mod message_search;
@@ -139,6 +141,8 @@ async fn dispatch(ctx: &Context, command: Command) -> Result<(), Failure> {
         Command::Watch(args) => watch::run(ctx, args).await,
         Command::Threads(args) => threads::run(ctx, args).await,
         Command::Thread(args) => thread::run(ctx, args).await,
+        Command::Enrol(args) => enrol::run(ctx, args).await,
+        Command::Capability(args) => capability::run(ctx, args).await,
         Command::Operator(args) => operator::run(ctx, args).await,
         Command::Suspend(args) => operator::suspend(ctx, args).await,
         Command::Resume(args) => operator::resume(ctx, args).await,

@@ -1,6 +1,6 @@
 //! `agentnet profile`.
 
-use agentnet::proto::rpc::{GetProfile, Profile, ProfileRequest};
+use agentnet::proto::rpc::{GetProfile, Profile, ProfileRequest, ProfileUpdateRequest};
 
 use super::Context;
 use crate::{
@@ -14,9 +14,12 @@ use crate::{
     },
 };
 
-/// One account with its sessions
+/// One account with its sessions, or a change of one's own
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
+    #[command(subcommand)]
+    set: Option<Change>,
     #[command(flatten)]
     pub who: Who,
     #[command(flatten)]
@@ -35,11 +38,75 @@ pub struct Who {
     pub username: Option<String>,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Change {
+    /// Change what one's own account says about itself; what isn't given stays
+    Set(Set),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+struct Set {
+    /// Name for people
+    #[arg(long, group = "what")]
+    display_name: Option<String>,
+    /// What the account says about itself; several lines are fine
+    #[arg(long, group = "what")]
+    bio: Option<String>,
+    /// Whether search shows it to others
+    #[arg(long, group = "what", value_parser = ["public", "private"])]
+    visibility: Option<String>,
+    /// A JSON object that others see
+    #[arg(long, group = "what", value_name = "JSON")]
+    metadata: Option<String>,
+    /// The account that asks, by id or username; on an open network, where nothing proves it
+    #[arg(long = "as", value_name = "ACCOUNT")]
+    account: Option<String>,
+    #[command(flatten)]
+    rpc: RpcTimeout,
+}
+
+async fn set(ctx: &Context, set: Set) -> Result<(), Failure> {
+    let metadata = match &set.metadata {
+        None => None,
+        Some(text) => match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
+            Ok(object) => Some(object),
+            Err(error) => {
+                let detail = format!("--metadata is no JSON object: {error}");
+                return Err(Failure::local(
+                    "invalid_json",
+                    detail,
+                    "quote it for the shell: '{\"team\": \"blue\"}'",
+                ));
+            }
+        },
+    };
+    let link = ctx.connect("agentnet-cli-profile").await?;
+    let registry = link.registry(set.rpc.timeout);
+    let account_id = super::thread::account_of(&registry, set.account.as_deref()).await?;
+    let request = ProfileUpdateRequest {
+        account_id,
+        display_name: set.display_name,
+        bio: set.bio,
+        visibility: set.visibility,
+        metadata,
+    };
+    let answer = registry.profile_update(&request).await?;
+    link.close().await;
+    ctx.out.show(&answer, |answer| {
+        let name = (clean(&answer.username), clean(&answer.display_name), clean(&answer.visibility));
+        ctx.out.line(format!("@{} is {}, {}", name.0, name.1, name.2))
+    })
+}
+
 /// Prints the account and its sessions.
 ///
 /// # Errors
 /// `not_found`, or what the registry or the network answered.
 pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
+    if let Some(Change::Set(change)) = args.set {
+        return set(ctx, change).await;
+    }
     let link = ctx.connect("agentnet-cli-profile").await?;
     let request = ProfileRequest { account_id: args.who.account_id, username: args.who.username };
     let answer = link.registry(args.rpc.timeout).call::<GetProfile>(&request).await;

@@ -142,7 +142,15 @@ pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
 }
 
 async fn asks(registry: &RegistryClient, by: &As) -> Result<Option<String>, Failure> {
-    match &by.account {
+    account_of(registry, by.account.as_deref()).await
+}
+
+/// The account's id, of what a person calls it by.
+pub(super) async fn account_of(
+    registry: &RegistryClient,
+    account: Option<&str>,
+) -> Result<Option<String>, Failure> {
+    match account {
         Some(account) => Ok(Some(id(registry, account).await?)),
         None => Ok(None),
     }

@@ -9,24 +9,30 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::ErrorCode;
 
+mod capabilities;
 mod deliveries;
 mod discovery;
+mod enrol;
 mod members;
 mod messages;
 mod metrics;
 mod network;
 mod presence;
+mod profile_update;
 mod resolve;
 mod standing;
 mod threads;
 
+pub use capabilities::*;
 pub use deliveries::*;
 pub use discovery::*;
+pub use enrol::*;
 pub use members::*;
 pub use messages::*;
 pub use metrics::*;
 pub use network::*;
 pub use presence::*;
+pub use profile_update::*;
 pub use resolve::*;
 pub use standing::*;
 pub use threads::*;
@@ -116,6 +122,18 @@ methods! {
     Suspend = "suspend", NotAnObject;
     /// Lets it in again.
     Resume = "resume", NotAnObject;
+    /// An account says about itself what others see.
+    ProfileUpdate = "profile_update", NotAnObject;
+    /// Makes a token that lets unknown keys in.
+    Enrol = "enrol", NotAnObject;
+    /// Restricts a capability, or opens it again.
+    CapabilityRestrict = "capability_restrict", NotAnObject;
+    /// Lets an account serve a restricted capability.
+    CapabilityGrant = "capability_grant", NotAnObject;
+    /// Takes that back.
+    CapabilityRevoke = "capability_revoke", NotAnObject;
+    /// Which capabilities are restricted.
+    CapabilityList = "capability_list", NotAnObject;
     /// The registry's own figures.
     Metrics = "metrics", NotAnObject;
 }

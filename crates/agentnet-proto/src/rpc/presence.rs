@@ -60,6 +60,9 @@ pub struct RegisterRequest {
     /// Anything the agent tells about itself.
     #[serde(default, deserialize_with = "lenient::object")]
     pub metadata: Map<String, Value>,
+    /// Leave for a key that the network doesn't know, where it asks for one; new here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolment_token: Option<super::EnrolmentToken>,
     /// `dev-ed25519-v1` signature over the register claims.
     #[serde(default, deserialize_with = "lenient::opt_object", skip_serializing_if = "Option::is_none")]
     pub auth: Option<Map<String, Value>>,

@@ -282,6 +282,12 @@ impl AgentNodeBuilder {
         self
     }
 
+    /// Leave to register, for a key that the network doesn't know; `AGENTNET_ENROLMENT_TOKEN` unless set.
+    pub fn enrolment_token(mut self, token: impl Into<String>) -> Self {
+        self.config.enrolment_token = Some(agentnet_proto::rpc::EnrolmentToken::new(token));
+        self
+    }
+
     /// Where the signing key is kept; `DEV_AUTH_KEY_DIR`, else `.keys`.
     pub fn key_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.config.key_dir = dir.into();

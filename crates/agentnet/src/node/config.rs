@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use agentnet_proto::envelope::{DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_TTL_MS};
+use agentnet_proto::rpc::EnrolmentToken;
 use serde_json::{Map, Value};
 
 use crate::{auth::DEFAULT_KEY_DIR, inbox::GuardSettings, outbox::OutboxPolicy};
@@ -38,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) metrics_window: usize,
     pub(crate) dev_auth: bool,
     pub(crate) key_dir: PathBuf,
+    /// Leave to register for a key that the network doesn't know.
+    pub(crate) enrolment_token: Option<EnrolmentToken>,
 }
 
 /// Usernames remembered.
@@ -53,6 +56,8 @@ impl Config {
         let dev_auth = get("DEV_AUTH").is_some_and(|v| {
             matches!(v.trim().to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "y" | "on")
         });
+        let enrolment_token = get("AGENTNET_ENROLMENT_TOKEN").filter(|v| !v.trim().is_empty());
+        let enrolment_token = enrolment_token.map(|text| EnrolmentToken::new(text.trim()));
         let key_dir = get("DEV_AUTH_KEY_DIR").filter(|v| !v.trim().is_empty());
         let number = |name: &str| get(name).and_then(|v| v.trim().parse::<f64>().ok()).filter(|n| *n >= 0.0);
         let resolve_cache_ttl = number("ACCOUNT_RESOLVE_CACHE_TTL_SECONDS")
@@ -101,6 +106,7 @@ impl Config {
             metrics_window,
             dev_auth,
             key_dir: key_dir.map_or_else(|| PathBuf::from(DEFAULT_KEY_DIR), PathBuf::from),
+            enrolment_token,
         }
     }
 }

@@ -60,6 +60,7 @@ pub(super) async fn register(
         account_id: account_id.clone(),
         capabilities: config.capabilities.clone(),
         metadata: config.metadata.clone(),
+        enrolment_token: config.enrolment_token.clone(),
         auth: auth.map(|auth| {
             let username = config.username.as_deref();
             auth.register(&config.agent_id, &config.name, username, account_id.as_deref(), clock, ids)

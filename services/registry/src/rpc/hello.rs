@@ -25,7 +25,9 @@ pub(crate) async fn hello(app: Arc<App>, call: Call, body: Bytes) -> bool {
     if check(&info).is_err() || !call.caller.may_be(info.account_id.as_deref()) {
         return false;
     }
-    if info.account_id.as_deref().is_some_and(|id| app.suspended.contains(id)) {
+    if info.account_id.as_deref().is_some_and(|id| app.suspended.contains(id))
+        || !app.restricted.allows(&info.capabilities, info.account_id.as_deref())
+    {
         return false;
     }
     match app.presence.hello(info, app.now(), &app.config.server_id) {

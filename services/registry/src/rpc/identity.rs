@@ -1,14 +1,16 @@
 //! How an agent gets its account: plan, prove, write, all in one transaction, again if somebody was faster.
 
 use agentnet_proto::dev_auth::{AuthBlock, RegisterExpectation, check_register};
+use agentnet_proto::rpc::EnrolmentToken;
+use agentnet_proto::signature::PublicKey;
 use agentnet_proto::{AccountChange, AccountEvent, ErrorCode, RpcError, Security};
 use agentnet_store::accounts::{self, Plan, Presented, Wish};
 use agentnet_store::sessions::{self, Session};
-use agentnet_store::{StoreError, keys};
+use agentnet_store::{StoreError, capabilities, keys};
 
-use crate::access;
 use crate::app::{App, Failed, chain};
 use crate::events::{announce_account, announce_keys};
+use crate::{access, enrolment};
 
 /// Plans that may turn out stale before we give up. Each failure means that somebody else succeeded.
 const MAX_ATTEMPTS: usize = 32;
@@ -19,6 +21,10 @@ const MAX_NONCE: usize = 128;
 pub(super) struct Opening<'a> {
     /// The signature, if the request carries one.
     pub(super) auth: Option<&'a AuthBlock>,
+    /// The key that asks, where NATS proved that it speaks for no account yet.
+    pub(super) unknown_key: Option<&'a PublicKey>,
+    /// Leave for it.
+    pub(super) enrolment_token: Option<&'a EnrolmentToken>,
     /// The session's row; account and username are filled in.
     pub(super) session: &'a mut Session,
 }
@@ -44,6 +50,17 @@ pub(super) async fn settle(
         let mut tx = app.store.pool().begin().await.map_err(&failed)?;
         let plan = accounts::plan(&mut *tx, wish, &*app.ids, attempt).await?;
         access::check_standing(app, &plan.account_id)?;
+        let enrolled = match &opening {
+            Some(opening) => {
+                enrolment::enrol(app, &mut tx, &plan, opening.unknown_key, opening.enrolment_token).await?
+            }
+            None => None,
+        };
+        let denied = capabilities::denied(&mut *tx, presented.capabilities, &plan.account_id).await?;
+        if !denied.is_empty() {
+            let detail = format!("only whom an operator grants it may serve {}", denied.join(", "));
+            return Err(RpcError::with_detail(ErrorCode::CapabilityRestricted, detail).into());
+        }
         let proof = match &opening {
             Some(opening) if app.config.security == Security::Signed => {
                 let expected = RegisterExpectation {
@@ -86,7 +103,7 @@ pub(super) async fn settle(
             sessions::open(&mut tx, opening.session).await?;
         }
         tx.commit().await.map_err(&failed)?;
-        return Ok(Settled { plan, bound });
+        return Ok(Settled { plan, bound: bound.or(enrolled) });
     }
     app.failures.log("register", "every plan was overtaken by other registrations");
     Err(RpcError::from(ErrorCode::IdentityFailed).into())

@@ -1,6 +1,8 @@
 //! The registry's methods, one file each, and how they hang on their subjects.
 
+mod capabilities;
 mod deliveries;
+mod enrol;
 mod fit;
 pub(crate) mod goodbye;
 pub(crate) mod hello;
@@ -13,6 +15,7 @@ mod metrics;
 mod network;
 mod operators;
 mod profile;
+mod profile_update;
 mod redrive;
 mod register;
 mod resolve_account;
@@ -85,6 +88,12 @@ pub(crate) async fn start(app: &Arc<App>, nats: &Nats) -> Result<RpcServer, Star
     builder = method::<wire::OperatorList, _, _>(builder, app, operators::list);
     builder = method::<wire::Suspend, _, _>(builder, app, suspend::suspend);
     builder = method::<wire::Resume, _, _>(builder, app, suspend::resume);
+    builder = method::<wire::ProfileUpdate, _, _>(builder, app, profile_update::profile_update);
+    builder = method::<wire::Enrol, _, _>(builder, app, enrol::enrol);
+    builder = method::<wire::CapabilityRestrict, _, _>(builder, app, capabilities::restrict);
+    builder = method::<wire::CapabilityGrant, _, _>(builder, app, capabilities::grant);
+    builder = method::<wire::CapabilityRevoke, _, _>(builder, app, capabilities::revoke);
+    builder = method::<wire::CapabilityList, _, _>(builder, app, capabilities::list);
     builder = method::<wire::Metrics, _, _>(builder, app, metrics::metrics);
     builder = encoded(builder, app, RpcMethod::List, list::list);
     builder = encoded(builder, app, RpcMethod::Profile, profile::profile);

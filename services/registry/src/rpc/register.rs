@@ -11,13 +11,13 @@ use agentnet_store::sessions::Session;
 
 use super::identity::{self, Opening};
 use crate::app::{App, REGISTER_DEADLINE};
-use crate::caller::Call;
+use crate::caller::{Call, Caller};
 use crate::presence::Opened;
 use crate::{events, validate};
 
 pub(super) async fn register(
     app: Arc<App>,
-    _: Call,
+    call: Call,
     request: RegisterRequest,
 ) -> Result<RegisterResponse, RpcError> {
     check(&request)?;
@@ -52,7 +52,15 @@ pub(super) async fn register(
     };
     let presented =
         Presented { agent_id: &agent_id, name: &name, capabilities: &capabilities, metadata: &metadata };
-    let opening = Opening { auth: auth.as_ref(), session: &mut session };
+    let opening = Opening {
+        auth: auth.as_ref(),
+        unknown_key: match &call.caller {
+            Caller::Key(key) => Some(key),
+            Caller::Account(_) | Caller::Anyone => None,
+        },
+        enrolment_token: request.enrolment_token.as_ref(),
+        session: &mut session,
+    };
     let work = identity::settle(&app, &wish, &presented, Some(opening));
     let settled = app.within("db.register", REGISTER_DEADLINE, ErrorCode::IdentityFailed, work).await?;
     let plan = &settled.plan;

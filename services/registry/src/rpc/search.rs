@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use agentnet_proto::rpc::{SearchRequest, SearchResponse, SearchResult, clamp_limit};
-use agentnet_proto::{ErrorCode, RpcError};
+use agentnet_proto::{AccountId, ErrorCode, RpcError};
+use agentnet_store::access::Reader;
 use agentnet_store::account_search::{self, AccountFilter, FoundAccount, Presence};
 
 use super::fit::fit;
+use crate::access;
 use crate::app::{App, QUERY_DEADLINE};
 use crate::caller::Call;
 use crate::validate;
 
 pub(super) async fn search(
     app: Arc<App>,
-    _: Call,
+    call: Call,
     request: SearchRequest,
 ) -> Result<SearchResponse, RpcError> {
     validate::query("query", &request.query)?;
@@ -31,16 +33,24 @@ pub(super) async fn search(
         (true, status) => (Presence::Online, status),
         (false, status) => (Presence::Any, status),
     };
-    let filter = AccountFilter {
-        query: &request.query,
-        capability: request.capability.as_deref(),
-        status,
-        presence,
-        // Rows are behind by up to one flush.
-        stale_after: app.config.ttl + app.config.flush_interval * 2,
-        limit,
+    let work = async {
+        let reader = access::reader(&app, &call.caller).await?;
+        let filter = AccountFilter {
+            query: &request.query,
+            capability: request.capability.as_deref(),
+            status,
+            presence,
+            public_for: match &reader {
+                Reader::Everything => None,
+                Reader::Open(account) => Some(account.as_ref().map_or("", AccountId::as_str)),
+                Reader::Own(account) => Some(account.as_str()),
+            },
+            // Rows are behind by up to one flush.
+            stale_after: app.config.ttl + app.config.flush_interval * 2,
+            limit,
+        };
+        Ok(account_search::search(app.store.pool(), &filter).await?)
     };
-    let work = async { Ok(account_search::search(app.store.pool(), &filter).await?) };
     let found = app.within("db.search", QUERY_DEADLINE, ErrorCode::SearchFailed, work).await?;
     let mut results: Vec<SearchResult> = found.into_iter().map(result).collect();
     let truncated = fit(&mut results, app.row_budget());

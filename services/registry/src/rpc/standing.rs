@@ -17,18 +17,10 @@ pub(super) async fn change(
     news: AccountChange,
     change: impl AsyncFnOnce(Option<&AccountId>, &Standing) -> Result<(), Failed>,
 ) -> Result<StandingResponse, RpcError> {
-    validate::query("target", &request.target)?;
-    if request.target.is_empty() {
-        return Err(RpcError::with_detail(
-            ErrorCode::InvalidField,
-            "target is required: an account id or username",
-        ));
-    }
     let work = async {
         let by = access::operator(app, call, request.account_id.as_deref()).await?;
-        let username = normalize_username(request.target.trim_start_matches('@'));
         let db = app.store.pool();
-        let target = standing::find(db, &request.target, &username).await?.ok_or(Failed::NotFound)?;
+        let target = target(app, &request.target).await?;
         change(by.as_ref(), &target).await?;
         let now = standing::find(db, &target.account_id, "").await?.ok_or(Failed::NotFound)?;
         Ok((by, now))
@@ -52,6 +44,17 @@ pub(super) async fn change(
     events::take_account(app, &event).await;
     events::announce_keys(app, &event).await;
     Ok(StandingResponse { account: row(app, now), generated_at: app.now().to_string() })
+}
+
+/// The account that a request means, by its id or username.
+pub(super) async fn target(app: &App, text: &str) -> Result<Standing, Failed> {
+    validate::query("target", text)?;
+    if text.is_empty() {
+        let detail = "target is required: an account id or username";
+        return Err(RpcError::with_detail(ErrorCode::InvalidField, detail).into());
+    }
+    let username = normalize_username(text.trim_start_matches('@'));
+    standing::find(app.store.pool(), text, &username).await?.ok_or(Failed::NotFound)
 }
 
 pub(super) fn row(app: &App, standing: Standing) -> AccountStanding {
