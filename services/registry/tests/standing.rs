@@ -31,6 +31,8 @@ async fn only_operators_change_how_others_stand() {
         assert_eq!(r.error(method, json!({})).await, "invalid_field", "{method}");
     }
     assert_eq!(a.error("operator_list", json!({})).await, "forbidden");
+    assert_eq!(a.error("redrive", json!({"all": true})).await, "forbidden");
+    assert_eq!(r.call("redrive", json!({"all": true})).await["redriven"], json!([]));
 
     let mut events = world.client.subscribe("agentnet.events.keys").await.unwrap();
     world.client.flush().await.unwrap();

@@ -8,6 +8,7 @@ use agentnet_proto::{ErrorCode, RpcError};
 use agentnet_store::deliveries::{self, Redrive};
 
 use super::fit::fit;
+use crate::access;
 use crate::app::{App, QUERY_DEADLINE};
 use crate::caller::Call;
 use crate::validate;
@@ -27,7 +28,10 @@ pub(super) async fn redrive(
     let limit = clamp_limit(request.limit, MOST, MOST);
     let wanted =
         Redrive { message_id: request.message_id.as_deref(), recipient: request.recipient.as_deref() };
-    let work = async { Ok(deliveries::redrive(app.store.pool(), &wanted, limit).await?) };
+    let work = async {
+        access::operator(&app, &call, None).await?;
+        Ok(deliveries::redrive(app.store.pool(), &wanted, limit).await?)
+    };
     let keys = app.within("db.redrive", QUERY_DEADLINE, ErrorCode::DeliveriesFailed, work).await?;
     let more = i64::try_from(keys.len()).unwrap_or(i64::MAX) >= limit;
     let recipients: BTreeSet<String> = keys.iter().map(|(_, recipient)| recipient.clone()).collect();
