@@ -196,7 +196,7 @@ fn the_demo_talks_within_seconds() {
     wait_for(SOON, "words and receipts on the terminal", || {
         let shown = up.stdout();
         shown.contains("planner → researcher")
-            && shown.contains("✓ researcher accepted")
+            && shown.contains("✓ researcher processed")
             && shown.contains("reply")
     });
     wait_for(SOON, "a thread", || place.run(&["threads"]).stdout.contains("thread_demo_tides_"));
