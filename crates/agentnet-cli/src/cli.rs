@@ -4,7 +4,8 @@ use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::command::{
     capability, chat, completions, deliveries, enrol, identity, list, message_search, metrics, operator,
-    profile, redrive, request, search, send, thread, thread_messages, thread_status, threads, up, watch, why,
+    profile, redrive, request, revoke, search, send, thread, thread_messages, thread_status, threads, up,
+    verify, watch, why,
 };
 
 /// Run the network that AI agents live on, watch it, talk on it.
@@ -28,6 +29,9 @@ pub struct Global {
     /// NATS of the network, `nats://token@host:port` (env: AGENTNET_NATS_URL, NATS_URL)
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
     pub nats_url: Option<String>,
+    /// Identity to act as (env: AGENTNET_IDENTITY)
+    #[arg(long = "as", global = true, value_name = "NAME", help_heading = "Global options")]
+    pub identity: Option<String>,
     /// Print JSON for programs
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
@@ -86,6 +90,10 @@ pub enum Command {
     Suspend(operator::Target),
     /// Let a suspended account in again
     Resume(operator::Target),
+    /// Check who sent stored messages, by their signatures
+    Verify(verify::Args),
+    /// Take a key out of use
+    Revoke(revoke::Args),
     /// The registry's own figures
     Metrics(metrics::Args),
     /// Keys that agents speak with

@@ -28,6 +28,8 @@ pub const DEFAULT_MAX_PAYLOAD_BYTES: usize = 256_000;
 pub const DEFAULT_TTL_MS: i64 = 30_000;
 /// Longest time to live.
 pub const MAX_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// [`MAX_TTL`] in milliseconds.
+pub const MAX_TTL_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// How far a sender's clock may be ahead of a recipient's.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
 /// Longest text in a field that names something (ids, kinds, versions, keys), in bytes.
@@ -166,6 +168,12 @@ pub enum Addressee {
     Capability(Capability),
     /// Every member of a thread.
     Thread(String),
+}
+
+/// Whether messages of this kind are answers, see [`Envelope::is_reply`].
+#[must_use]
+pub fn is_reply_kind(kind: &str) -> bool {
+    matches!(kind, kind::REPLY | kind::ERROR)
 }
 
 /// One message. See `docs/PROTOCOL.md` for what each field means.
@@ -332,7 +340,7 @@ impl Envelope {
 
     /// Whether the message is an answer: stored and confirmed, never redelivered.
     pub fn is_reply(&self) -> bool {
-        self.kind == kind::REPLY || self.kind == kind::ERROR
+        is_reply_kind(&self.kind)
     }
 }
 

@@ -15,12 +15,14 @@
 mod header;
 mod nkey;
 mod nonce;
+mod proof;
 mod public_key;
 mod purpose;
 
 pub use self::header::{SignatureError, SignatureHeader};
 pub use self::nkey::NkeyError;
 pub use self::nonce::{NONCE_HEADER, Nonce, NonceError};
+pub use self::proof::{MessageProof, check_header, read_header};
 pub use self::public_key::PublicKey;
 pub use self::purpose::{Deployment, DeploymentError, Purpose, signing_bytes};
 pub use crate::dev_auth::{KeyError, SecretKey};

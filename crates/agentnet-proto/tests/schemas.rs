@@ -69,6 +69,12 @@ fn all() -> Vec<(&'static str, Value)> {
         ("capability_grant_request", schema::<rpc::CapabilityGrantRequest>()),
         ("capability_list_request", schema::<rpc::CapabilityListRequest>()),
         ("capability_list_response", schema::<rpc::CapabilityListResponse>()),
+        ("evidence_request", schema::<rpc::EvidenceRequest>()),
+        ("evidence_response", schema::<rpc::EvidenceResponse>()),
+        ("rotate_request", schema::<rpc::RotateRequest>()),
+        ("rotate_response", schema::<rpc::RotateResponse>()),
+        ("revoke_request", schema::<rpc::RevokeRequest>()),
+        ("revoke_response", schema::<rpc::RevokeResponse>()),
         ("metrics_request", schema::<rpc::MetricsRequest>()),
         ("metrics_response", schema::<rpc::MetricsResponse>()),
     ]

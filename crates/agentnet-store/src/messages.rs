@@ -43,6 +43,8 @@ pub struct Message {
     pub status: String,
     /// The exact bytes that were sent.
     pub envelope: Vec<u8>,
+    /// The signature header that came with them.
+    pub signature: Option<String>,
 }
 
 #[derive(FromRow)]
@@ -62,6 +64,7 @@ struct MessageColumns {
     received_at: OffsetDateTime,
     status: String,
     envelope: Vec<u8>,
+    signature: Option<String>,
     page_rows: i64,
 }
 
@@ -83,6 +86,7 @@ impl From<MessageColumns> for Message {
             received_at: row.received_at.into(),
             status: row.status,
             envelope: row.envelope,
+            signature: row.signature,
         }
     }
 }
@@ -94,6 +98,8 @@ pub struct MessageFilter<'a> {
     pub reader: &'a Reader,
     /// Words that all occur in the payload.
     pub words: Option<&'a str>,
+    /// Only this message.
+    pub message_id: Option<&'a str>,
     /// Only this thread.
     pub thread_id: Option<&'a str>,
     /// Only from this account.
@@ -114,6 +120,7 @@ impl<'a> MessageFilter<'a> {
         Self {
             reader,
             words: None,
+            message_id: None,
             thread_id: None,
             from_account_id: None,
             to_account_id: None,
@@ -134,8 +141,20 @@ pub struct MessagePage {
 }
 
 const COLUMNS: &str = "message_id, thread_id, parent_message_id, from_account_id, from_session_tag, to_account_id, \
-     to_agent, kind, schema_version, idempotency_key, trace_id, sent_at, received_at, status, envelope";
+     to_agent, kind, schema_version, idempotency_key, trace_id, sent_at, received_at, status, envelope, signature";
 const NEWEST_FIRST: &str = " ORDER BY sent_at DESC, message_id DESC";
+
+/// The thread of a stored message.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn thread_of(pool: &PgPool, message_id: &str) -> Result<Option<String>, StoreError> {
+    sqlx::query_scalar("SELECT thread_id FROM agent_messages WHERE message_id = $1")
+        .bind(message_id)
+        .fetch_optional(pool)
+        .await
+        .map_err(StoreError::query("agent_messages.thread_of"))
+}
 
 /// One page: messages strictly older than `after`, at most `limit`, and no more than fit into `max_bytes` of
 /// envelopes (but at least one).
@@ -243,6 +262,7 @@ impl Page<'_> {
 
 fn push_filter(sql: &mut QueryBuilder<Postgres>, filter: &MessageFilter<'_>) {
     let equals = [
+        ("message_id", filter.message_id),
         ("thread_id", filter.thread_id),
         ("from_account_id", filter.from_account_id),
         ("to_account_id", filter.to_account_id),

@@ -1,6 +1,7 @@
 //! `agent_sessions`: who is and was online. `last_seen` is kept by the database's clock: callers give ages, so that
 //! replicas with different clocks agree.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use agentnet_proto::Timestamp;
@@ -216,4 +217,23 @@ pub async fn online(db: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Session>,
     .await
     .map(|rows| rows.into_iter().map(Session::from).collect())
     .map_err(StoreError::query("agent_sessions.online"))
+}
+
+/// Account and schema version of the sessions that exist, by tag.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn versions(
+    db: impl PgExecutor<'_>,
+    tags: &[&str],
+) -> Result<HashMap<String, (String, String)>, StoreError> {
+    let rows: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT session_tag, account_id, schema_version FROM agent_sessions \
+         WHERE session_tag = ANY($1) AND account_id IS NOT NULL",
+    )
+    .bind(tags)
+    .fetch_all(db)
+    .await
+    .map_err(StoreError::query("agent_sessions.versions"))?;
+    Ok(rows.into_iter().map(|(tag, account, version)| (tag, (account, version))).collect())
 }

@@ -110,6 +110,7 @@ fn receipt(case: &str, number: usize, story: &Story, place: usize) -> ReceiptRow
         _ => None,
     };
     ReceiptRow {
+        body_sha256: None,
         message_id: format!("{case}-m{number}"),
         account_id: "bob".to_owned(),
         session_tag: Some(format!("s{place}")),

@@ -60,7 +60,7 @@
 //! - [`AgentNode`]: an agent; [`Sdk`]: the same in one call per workflow; [`AgentWrapper`]: the original's adapter.
 //! - [`RegistryClient`]: who is there and what was said, without registering; [`list_online_agents`].
 //! - [`connect`]: the connection and its settings; [`Target`]: how recipients are written.
-//! - [`identity`]: the key of an agent, in a file.
+//! - [`identity`]: the key of an agent, in a file; [`evidence`]: who sent what is stored.
 //!
 //! To add an option to sends and requests: a field of `Draft`, a setter in `send/options.rs`, a line in
 //! `send/compose.rs`.
@@ -74,6 +74,7 @@ pub mod auth;
 pub mod connect;
 mod deadline;
 mod error;
+pub mod evidence;
 mod groups;
 pub mod identity;
 mod inbox;
@@ -90,6 +91,7 @@ mod ttl_map;
 mod wrapper;
 
 pub use agentnet_proto as proto;
+pub use auth::Signer;
 pub use error::{Error, ErrorKind};
 pub use identity::{Identity, IdentityError, IdentityStore};
 pub use inbox::{HandlerError, HandlerResult, Incoming};

@@ -1,6 +1,8 @@
 //! What a node counts.
 
 use std::{
+    borrow::Cow,
+    collections::BTreeMap,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -8,8 +10,10 @@ use std::{
     time::Duration,
 };
 
-use agentnet_proto::rpc::LatencySummary;
+use agentnet_proto::{Envelope, Receipt, rpc::LatencySummary};
 use serde::Serialize;
+
+use crate::auth::Unproved;
 
 /// A counter that only goes up.
 #[derive(Debug, Default)]
@@ -83,6 +87,7 @@ pub(crate) struct Metrics {
     pub(crate) receipt_timeouts: Counter,
     pub(crate) receipts_resent: Counter,
     pub(crate) replies_refused: Counter,
+    unproved: Mutex<BTreeMap<&'static str, u64>>,
     pub(crate) registrations: Counter,
     pub(crate) username_hits: Counter,
     pub(crate) username_misses: Counter,
@@ -95,6 +100,35 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
+    /// A message or a reply that isn't proved to be its sender's.
+    pub(crate) fn unproved(&self, why: &Unproved, envelope: &Envelope) {
+        let from = envelope.from_account_id.as_deref().unwrap_or_default();
+        self.count_unproved(why, "message", &envelope.message_id, from);
+    }
+
+    /// A receipt that isn't.
+    pub(crate) fn unproved_receipt(&self, why: &Unproved, receipt: &Receipt<Cow<'_, str>>) {
+        let from = receipt.from_account_id.as_deref().unwrap_or_default();
+        self.count_unproved(why, "receipt", &receipt.message_id, from);
+    }
+
+    fn count_unproved(&self, why: &Unproved, what: &str, message_id: &str, from: &str) {
+        let code = why.code().as_str();
+        *self.unproved.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
+        match why {
+            Unproved::Refused(_) => tracing::debug!(what, message_id, from, code, "not taken"),
+            Unproved::Unknown(error) => {
+                tracing::debug!(what, message_id, from, %error, "not taken: its sender's key can't be found out");
+            }
+        }
+    }
+
+    /// How much wasn't proved, by code.
+    pub(crate) fn unproved_by_code(&self) -> BTreeMap<String, u64> {
+        let counts = self.unproved.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect()
+    }
+
     pub(crate) fn new(window: usize) -> Self {
         let (c, l) = (Counter::default, || Latency::new(window));
         Self {
@@ -112,6 +146,7 @@ impl Metrics {
             receipt_timeouts: c(),
             receipts_resent: c(),
             replies_refused: c(),
+            unproved: Mutex::default(),
             registrations: c(),
             username_hits: c(),
             username_misses: c(),
@@ -229,6 +264,9 @@ pub struct MetricsSnapshot {
     pub requests_waiting: usize,
     /// Replies refused: from another account, for no request of ours, or unreadable.
     pub replies_refused_count: u64,
+    /// Messages, receipts and replies that didn't count because nothing proved that they are their sender's, and for
+    /// this agent, by code. Nobody was told.
+    pub unproved: BTreeMap<String, u64>,
     /// Message ids remembered.
     pub dedupe_count: usize,
     /// Message ids forgotten before their time because there were too many.

@@ -1,15 +1,17 @@
 //! The registry's RPCs.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use agentnet_proto::{
     AccountId, RpcError, Subject,
     rpc::{self, AgentInfo, Profile, Rpc, RpcMethod},
+    signature::{Purpose, SecretKey},
 };
-use async_nats::{Client, Request, RequestErrorKind, connection::State};
+use async_nats::{Client, HeaderMap, Request, RequestErrorKind, connection::State};
 use tokio::time::timeout;
 
 use crate::{
+    auth::Signer,
     connect::{NatsSettings, connect},
     error::{Error, ErrorKind},
 };
@@ -29,12 +31,13 @@ pub struct RegistryClient {
     timeout: Duration,
     register_timeout: Duration,
     caller: Option<AccountId>,
+    signer: Option<Arc<Signer>>,
 }
 
 impl RegistryClient {
     /// A client with the original's timeouts: 2 s, registering 5 s.
     pub fn new(client: Client) -> Self {
-        Self { client, timeout: RPC_TIMEOUT, register_timeout: REGISTER_TIMEOUT, caller: None }
+        Self { client, timeout: RPC_TIMEOUT, register_timeout: REGISTER_TIMEOUT, caller: None, signer: None }
     }
 
     /// The same with another timeout for every method.
@@ -51,6 +54,13 @@ impl RegistryClient {
         self
     }
 
+    /// The same, signing every request that changes something or whose answer depends on who asks.
+    #[must_use]
+    pub fn signed_by(mut self, signer: Arc<Signer>) -> Self {
+        self.signer = Some(signer);
+        self
+    }
+
     /// Calls any method of the registry.
     ///
     /// # Errors
@@ -58,7 +68,8 @@ impl RegistryClient {
     /// answer in time, [`ErrorKind::NatsUnavailable`] when there is no connection, [`ErrorKind::RegistryFailed`] for
     /// an answer that can't be read, and what the registry itself answered otherwise.
     pub async fn call<R: Rpc>(&self, request: &R::Request) -> Result<R::Response, Error> {
-        let within = if R::METHOD == RpcMethod::Register { self.register_timeout } else { self.timeout };
+        let is_start = matches!(R::METHOD, RpcMethod::Register | RpcMethod::Network);
+        let within = if is_start { self.register_timeout } else { self.timeout };
         self.call_within::<R>(request, within).await
     }
 
@@ -71,6 +82,26 @@ impl RegistryClient {
         request: &R::Request,
         within: Duration,
     ) -> Result<R::Response, Error> {
+        self.call_with::<R>(request, within, |signer, body| {
+            let method = R::METHOD;
+            match method {
+                RpcMethod::Register => Some(signer.request(body, |nonce| Purpose::Register(nonce))),
+                RpcMethod::Revoke => Some(signer.request(body, |nonce| Purpose::Revoke(nonce))),
+                _ if method.is_signed_as_rpc() => {
+                    Some(signer.request(body, |nonce| Purpose::Rpc { method, nonce }))
+                }
+                _ => None,
+            }
+        })
+        .await
+    }
+
+    async fn call_with<R: Rpc>(
+        &self,
+        request: &R::Request,
+        within: Duration,
+        sign: impl FnOnce(&Signer, &[u8]) -> Option<HeaderMap>,
+    ) -> Result<R::Response, Error> {
         let method = R::METHOD;
         let subject = match &self.caller {
             Some(account) => Subject::RegistryAs(method, account.clone()),
@@ -81,7 +112,11 @@ impl RegistryClient {
                 .source_of(e)
         })?;
         // The outer timeout also covers the wait for room in a disconnected client's queue.
-        let request = Request::new().payload(body.into()).timeout(None);
+        let headers = self.signer.as_deref().and_then(|signer| sign(signer, &body));
+        let mut request = Request::new().payload(body.into()).timeout(None);
+        if let Some(headers) = headers {
+            request = request.headers(headers);
+        }
         let answer = match timeout(within, self.client.send_request(subject.to_string(), request)).await {
             Ok(Ok(message)) => message.payload,
             Ok(Err(error)) => return Err(self.failed(method, within, error.kind()).source_of(error)),
@@ -120,6 +155,42 @@ impl RegistryClient {
                 format!("registry.{method} could not be sent; check the NATS server"),
             ),
         }
+    }
+
+    /// The network's name and mode, and whom the caller speaks for.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn network(&self) -> Result<rpc::NetworkResponse, Error> {
+        self.call::<rpc::Network>(&rpc::NetworkRequest {}).await
+    }
+
+    /// Puts `new` in the place of the key that [signs](Self::signed_by), which then means nothing any more. Asked again
+    /// after an answer was lost, the registry answers alike.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); [`ErrorKind::Auth`] when the key that signs speaks for no account, or `new` is in use.
+    pub async fn rotate(&self, new: &SecretKey) -> Result<rpc::RotateResponse, Error> {
+        let request = rpc::RotateRequest { account_id: None, public_key: new.public_key() };
+        self.must_sign("rotate")?;
+        self.call_with::<rpc::Rotate>(&request, self.timeout, |signer, body| Some(signer.rotation(new, body)))
+            .await
+    }
+
+    /// Takes a key out of use: the account's own, or for an operator anybody's.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); [`ErrorKind::Auth`] when the one that [signs](Self::signed_by) may not.
+    pub async fn revoke(&self, request: &rpc::RevokeRequest) -> Result<rpc::RevokeResponse, Error> {
+        self.must_sign("revoke")?;
+        self.call::<rpc::Revoke>(request).await
+    }
+
+    fn must_sign(&self, method: &str) -> Result<(), Error> {
+        if self.signer.is_some() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Auth, format!("registry.{method} must be signed; name an identity")))
     }
 
     /// Opens a session.
@@ -180,7 +251,17 @@ impl RegistryClient {
     /// # Errors
     /// As [`call`](Self::call); [`ErrorKind::NotFound`] when none is bound.
     pub async fn resolve_key(&self, account_id: &str) -> Result<rpc::ResolveKeyResponse, Error> {
-        self.call::<rpc::ResolveKey>(&rpc::ResolveKeyRequest { account_id: account_id.to_owned() }).await
+        let request = rpc::ResolveKeyRequest { account_id: account_id.to_owned(), history: false };
+        self.call::<rpc::ResolveKey>(&request).await
+    }
+
+    /// Every key that the account has and had, the latest first.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); [`ErrorKind::NotFound`] when there was never one.
+    pub async fn key_history(&self, account_id: &str) -> Result<Vec<rpc::KeyRow>, Error> {
+        let request = rpc::ResolveKeyRequest { account_id: account_id.to_owned(), history: true };
+        Ok(self.call::<rpc::ResolveKey>(&request).await?.keys)
     }
 
     /// Threads by id or participant, latest activity first.

@@ -131,7 +131,7 @@ impl Drop for Registered<'_> {
 
 impl Inner {
     /// Takes one message from the account's reply subjects. Other sessions of the account hear it too.
-    pub(crate) fn take_reply(&self, message: &Message) {
+    pub(crate) async fn take_reply(&self, message: &Message) {
         if message.status.is_some() {
             return;
         }
@@ -149,18 +149,28 @@ impl Inner {
                 );
             }
         };
-        let mut waiting = self.requests.lock();
-        let Some(request) = waiting.get(token) else { return };
-        if !answers(&reply, &request.message_id, request.from.as_ref()) {
-            drop(waiting);
+        if !self.is_answer(token, &reply) {
             self.metrics.replies_refused.up();
             let from = reply.from_account_id.as_deref().unwrap_or_default();
             return tracing::warn!(from, "reply refused: from another account, or for another request");
         }
-        if let Some(request) = waiting.remove(token) {
+        if let Err(unproved) = self.auth.check_reply(&reply, message, &self.registry).await {
+            self.metrics.replies_refused.up();
+            return self.metrics.unproved(&unproved, &reply);
+        }
+        if let Some(request) = self.requests.lock().remove(token) {
             // Nobody waits any more: the request timed out at this moment.
             let _ = request.answer.send(reply);
         }
+    }
+
+    /// Whether the reply is from whom the request went to, about it, and for this account.
+    fn is_answer(&self, token: &str, reply: &Envelope) -> bool {
+        let waiting = self.requests.lock();
+        let Some(request) = waiting.get(token) else { return false };
+        let to = reply.to_account_id.as_deref();
+        let is_for_me = !self.auth.checks() || to.is_none_or(|to| to == self.account.as_str());
+        is_for_me && answers(reply, &request.message_id, request.from.as_ref())
     }
 
     /// Whether a session that could answer is online.

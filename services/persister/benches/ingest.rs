@@ -289,7 +289,7 @@ impl Bench {
             stream_seq: None,
             delivered: 1,
         };
-        decode(&raw, &Rules { max_message_bytes: 256_000, chars_per_token: 4 }).item
+        decode(&raw, &Rules { max_message_bytes: 256_000, chars_per_token: 4, is_signed: false }).item
     }
 
     /// Runs `work` while a persister runs on a thread of its own.

@@ -35,6 +35,8 @@ pub struct Counters {
     pub postponed: u64,
     /// Replies between original SDKs that the tap could not pass on because the pipeline was full.
     pub tap_dropped: u64,
+    /// Items whose sender wasn't proved.
+    pub unproved: u64,
     /// Attempts to commit that failed.
     pub failures: u64,
     /// What the stream holds for us that was not delivered yet, as last seen.
@@ -44,7 +46,7 @@ pub struct Counters {
 }
 
 #[derive(Debug, Default)]
-struct Cells([AtomicU64; 12]);
+struct Cells([AtomicU64; 13]);
 
 /// A figure that only grows.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +60,7 @@ pub(crate) enum Count {
     Quarantined,
     Postponed,
     TapDropped,
+    Unproved,
     Failures,
 }
 
@@ -79,6 +82,7 @@ impl Handle {
             quarantined,
             postponed,
             tap_dropped,
+            unproved,
             failures,
             stream_pending,
             stream_bytes,
@@ -93,6 +97,7 @@ impl Handle {
             quarantined,
             postponed,
             tap_dropped,
+            unproved,
             failures,
             stream_pending,
             stream_bytes,
@@ -130,6 +135,7 @@ impl Count {
             Self::Quarantined => "quarantined",
             Self::Postponed => "postponed",
             Self::TapDropped => "tap_dropped",
+            Self::Unproved => "unproved",
             Self::Failures => "failures",
         }
     }

@@ -30,6 +30,9 @@ pub enum PersisterError {
     /// The tap on original SDKs' inboxes was refused.
     #[error("the inboxes of original SDKs can't be listened to; check the NATS permissions")]
     Tap(#[source] async_nats::SubscribeError),
+    /// The news of keys were refused.
+    #[error("news of keys can't be listened to; check the NATS permissions")]
+    Events(#[source] async_nats::SubscribeError),
     /// A part of the pipeline ended by itself.
     #[error("a part of the persister ended unexpectedly: {0}")]
     Ended(String),

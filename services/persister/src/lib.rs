@@ -19,6 +19,7 @@
 //! repeat, see `agentnet_store::ingest`.
 
 mod ack;
+mod check;
 pub mod config;
 mod counters;
 pub mod decode;

@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use crate::{
+    check::{Checker, KeyBook},
     config::Config,
     counters::Handle,
     decode::Rules,
@@ -37,8 +38,8 @@ use crate::{
 
 /// One fills its transaction while the other one's commit waits for the disk.
 const WRITERS: usize = 2;
-/// The writers', one for readiness, one for progress, two to spare while broken ones close.
-const CONNECTIONS: u32 = 6;
+/// The writers', one for keys, one for readiness, one for progress, two to spare while broken ones close.
+const CONNECTIONS: u32 = 7;
 /// Batches that may wait for their answers while the next one commits.
 const ANSWERS_AHEAD: usize = 2;
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -53,6 +54,8 @@ pub struct Persister {
     jetstream: jetstream::Context,
     opened: Opened,
     tap: Option<Subscriber>,
+    /// News of keys, where they count.
+    events: Option<Subscriber>,
     clock: SharedClock,
     handle: Handle,
 }
@@ -102,21 +105,51 @@ impl Service for Persister {
             tracing::warn!(cause, "the stream's progress can't be noted yet");
         }
         let clock = config.clock.clone();
-        let persister = Self { config, deps, store, jetstream, opened, tap, clock, handle: handle.clone() };
+        let events = match config.security.wants_signatures() {
+            true => {
+                Some(deps.nats.client().subscribe(KeyBook::subject()).await.map_err(PersisterError::Events)?)
+            }
+            false => None,
+        };
+        let persister =
+            Self { config, deps, store, jetstream, opened, tap, events, clock, handle: handle.clone() };
         Ok((persister, handle))
     }
 
     /// Moves messages until a stop; then commits and answers what is in hand.
     async fn run(self, shutdown: Shutdown) -> Result<(), PersisterError> {
-        let Self { config, deps, store, jetstream, opened, tap, clock, handle } = self;
-        let rules =
-            Rules { max_message_bytes: config.max_message_bytes, chars_per_token: config.chars_per_token };
+        let Self { config, deps, store, jetstream, opened, tap, events, clock, handle } = self;
+        let is_signed = config.security.wants_signatures();
+        let rules = Rules {
+            max_message_bytes: config.max_message_bytes,
+            chars_per_token: config.chars_per_token,
+            is_signed,
+        };
         let memory = Arc::new(Semaphore::new(MEMORY_KIB));
-        let (work_in, work_out) = mpsc::channel(items_max(config.batch_max));
+        let (checked_in, work_out) = mpsc::channel(items_max(config.batch_max));
         let (done_in, done_out) = mpsc::channel(ANSWERS_AHEAD);
         let stop = shutdown.token();
         // By name, so that the log says which part broke.
         let mut parts: JoinSet<&'static str> = JoinSet::new();
+        let work_in = match events {
+            None => checked_in,
+            Some(events) => {
+                let (work_in, input) = mpsc::channel(items_max(config.batch_max));
+                let keys = KeyBook::new(store.clone());
+                let news = keys.clone().listen(events, deps.nats.clone(), stop.clone());
+                parts.spawn(named("news of keys", news));
+                let checker = Checker {
+                    security: config.security,
+                    deployment: config.deployment.clone(),
+                    keys,
+                    input,
+                    out: checked_in,
+                    handle: handle.clone(),
+                };
+                parts.spawn(named("checker", checker.run(shutdown.clone())));
+                work_in
+            }
+        };
         if let Some(subscriber) = tap {
             let (clock, memory, out) = (clock.clone(), memory.clone(), work_in.clone());
             let tap = Tap { subscriber, clock, rules, memory, out, handle: handle.clone() };

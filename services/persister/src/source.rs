@@ -141,12 +141,12 @@ impl Source {
         let meta = Meta {
             answer: decoded.answer,
             ack: reply.map(Ack::new),
-            subject: raw.subject,
+            subject: raw.subject.clone(),
             stream_seq: raw.stream_seq,
             stream_created: Some(stream_created),
             _memory: memory,
         };
-        Some(Work { item: decoded.item, meta })
+        Some(Work { item: decoded.item, meta, raw: self.rules.is_signed.then_some(raw) })
     }
 }
 

@@ -59,11 +59,12 @@ impl Tap {
         let meta = Meta {
             answer: decoded.answer,
             ack: None,
-            subject: raw.subject,
+            subject: raw.subject.clone(),
             stream_seq: None,
             stream_created: None,
             _memory: memory,
         };
-        self.out.try_send(Work { item: decoded.item, meta }).is_ok()
+        let raw = self.rules.is_signed.then_some(raw);
+        self.out.try_send(Work { item: decoded.item, meta, raw }).is_ok()
     }
 }

@@ -4,13 +4,18 @@ use agentnet_proto::{ErrorCode, Timestamp};
 use agentnet_store::ingest::{Item, Verdict};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{ack::Ack, decode::Answer};
+use crate::{
+    ack::Ack,
+    decode::{Answer, Raw},
+};
 
 /// One decoded item with what is needed to finish it.
 #[derive(Debug)]
 pub(crate) struct Work {
     pub(crate) item: Item,
     pub(crate) meta: Meta,
+    /// As it came, until its sender is proved.
+    pub(crate) raw: Option<Raw>,
 }
 
 /// What is left to do after the commit.

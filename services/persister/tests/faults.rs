@@ -54,7 +54,7 @@ async fn a_crash_between_commit_and_acknowledgement_counts_nothing_twice() {
     let context = jetstream::new(net.client.clone());
     let consumer = agentnet_persister::stream::ensure(&context, &net.config().stream).await.unwrap();
     let mut pulled = consumer.fetch().max_messages(100).messages().await.unwrap();
-    let rules = Rules { max_message_bytes: 256_000, chars_per_token: 4 };
+    let rules = Rules { max_message_bytes: 256_000, chars_per_token: 4, is_signed: false };
     let mut items: Vec<Item> = Vec::new();
     while let Some(message) = pulled.next().await {
         let message = message.unwrap();

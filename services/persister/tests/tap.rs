@@ -74,7 +74,9 @@ async fn secure_mode_has_no_tap() {
     let persister = net.persister_with(config).await;
     net.publish("_INBOX.abc.2", reply("r1").encode().unwrap()).await;
     net.send(&message("m1")).await;
-    net.notices.wait_stored("alice", "m1", 1).await;
-    assert_eq!(net.number("SELECT count(*) FROM agent_messages").await, 1);
+    net.has("SELECT count(*) FROM agent_quarantine WHERE code = 'auth_missing'", 1).await;
+    // Not even looked at.
+    assert_eq!(persister.counters().unproved, 1);
+    assert_eq!(net.number("SELECT count(*) FROM agent_messages").await, 0);
     persister.stop().await;
 }

@@ -7,7 +7,7 @@ use agentnet_store::access::Reader;
 
 use crate::app::{App, Failed};
 use crate::cache::Miss;
-use crate::caller::{Call, Caller};
+use crate::caller::{self, Call, Caller};
 
 /// Role of accounts that run the network.
 pub(crate) const OPERATOR: &str = "operator";
@@ -36,8 +36,9 @@ pub(crate) async fn reader(app: &App, caller: &Caller) -> Result<Reader, Failed>
 /// it has to say who asks.
 ///
 /// # Errors
-/// [`ErrorCode::Forbidden`], [`ErrorCode::AccountIdRequired`]; [`ErrorCode::Suspended`]; not found; Postgres.
+/// [`ErrorCode::AuthRequired`] unless it is signed, where the network wants that; [`ErrorCode::Forbidden`], [`ErrorCode::AccountIdRequired`]; [`ErrorCode::Suspended`]; not found; Postgres.
 pub(crate) async fn actor(app: &App, call: &Call, claimed: Option<&str>) -> Result<AccountId, Failed> {
+    caller::require_signature(app, call).await?;
     let account = match (&call.caller, claimed) {
         (Caller::Account(account), None) => account.clone(),
         (Caller::Account(account), Some(claimed)) if claimed == account.as_str() => account.clone(),

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentnet_proto::AccountEvent;
 use agentnet_store::accounts::Account;
 use agentnet_store::{StoreError, accounts, keys};
 use moka::future::Cache;
@@ -14,15 +15,18 @@ use crate::app::Failed;
 
 /// Longest life of an entry if no event removes it earlier.
 const LIFE: Duration = Duration::from_secs(5);
+/// The same for keys, which every hello in signed mode asks for.
+const KEY_LIFE: Duration = Duration::from_secs(60);
 const MAX_NAMES: u64 = 20_000;
 const MAX_ACCOUNT_BYTES: u64 = 8 << 20;
 
-/// Accounts by id, ids by username, keys by account.
+/// Accounts by id, ids by username, keys by account, accounts by key.
 #[derive(Debug)]
 pub struct Caches {
     accounts: Cache<String, Arc<KnownAccount>>,
     usernames: Cache<String, Arc<str>>,
     keys: Cache<String, Arc<str>>,
+    owners: Cache<String, Arc<str>>,
 }
 
 /// An account as profiles show it.
@@ -77,7 +81,8 @@ impl Default for Caches {
                 .time_to_live(LIFE)
                 .build(),
             usernames: Cache::builder().max_capacity(MAX_NAMES).time_to_live(LIFE).build(),
-            keys: Cache::builder().max_capacity(MAX_NAMES).time_to_live(LIFE).build(),
+            keys: Cache::builder().max_capacity(MAX_NAMES).time_to_live(KEY_LIFE).build(),
+            owners: Cache::builder().max_capacity(MAX_NAMES).time_to_live(KEY_LIFE).build(),
         }
     }
 }
@@ -114,6 +119,15 @@ impl Caches {
         .await
     }
 
+    /// The account that the key speaks for, see [`accounts::standing_of_key`].
+    pub async fn owner(&self, db: &agentnet_store::Store, public_key: &str) -> Result<Arc<str>, Miss> {
+        get(&self.owners, public_key, || async {
+            let standing = accounts::standing_of_key(db.pool(), public_key).await?;
+            standing.map(|standing| Arc::from(standing.account_id)).ok_or(Miss::NotFound)
+        })
+        .await
+    }
+
     /// As [`Self::account`], from memory alone.
     pub async fn known_account(&self, account_id: &str) -> Option<Arc<KnownAccount>> {
         self.accounts.get(account_id).await
@@ -138,11 +152,21 @@ impl Caches {
         }
     }
 
+    /// Forgets what an event says has changed.
+    pub async fn forget_keys(&self, event: &AccountEvent) {
+        let usernames: Vec<&str> = event.usernames.iter().map(String::as_str).collect();
+        self.forget(&event.account_id, &usernames).await;
+        if let Some(key) = &event.public_key {
+            self.owners.invalidate(key).await;
+        }
+    }
+
     /// Forgets everything: events may have been missed.
     pub fn forget_all(&self) {
         self.accounts.invalidate_all();
         self.usernames.invalidate_all();
         self.keys.invalidate_all();
+        self.owners.invalidate_all();
     }
 }
 

@@ -4,11 +4,17 @@
 //! account id (or, while its key is bound to no account, its own nkey) only: the token is the proof. In open and signed
 //! mode requests come on `registry.<method>`, which everybody may use.
 
-use agentnet_proto::signature::PublicKey;
+use agentnet_proto::rpc::RpcMethod;
+use agentnet_proto::signature::{PublicKey, Purpose};
 use agentnet_proto::subject::AccountId;
 use agentnet_proto::{ErrorCode, RpcError, Security};
+use agentnet_store::StoreError;
 use async_nats::HeaderMap;
 use bytes::Bytes;
+
+use crate::app::{App, QUERY_DEADLINE};
+use crate::cache::Miss;
+use crate::signed::{self, Signed};
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,11 +52,11 @@ pub(crate) struct Call {
     /// Who asks.
     pub(crate) caller: Caller,
     /// Its headers: signature and nonce.
-    #[expect(dead_code, reason = "the check of signed requests reads it")]
     pub(crate) headers: Option<HeaderMap>,
     /// The exact body, which a signature covers.
-    #[expect(dead_code, reason = "the check of signed requests reads it")]
     pub(crate) body: Bytes,
+    /// The caller's signature with the purpose `rpc`, if there is one. It was checked; its nonce isn't spent yet.
+    pub(crate) signed: Option<Signed>,
 }
 
 /// Whom the subject proves.
@@ -69,6 +75,59 @@ pub(crate) fn of_subject(security: Security, subject: &str) -> Result<Caller, Rp
         let detail = "in secure mode a request goes to registry.<method>.<own account id>";
         RpcError::with_detail(ErrorCode::Forbidden, detail)
     })
+}
+
+/// Takes the signature of a request into account, where it carries one (purpose `rpc`): in signed mode it proves the
+/// caller, in secure mode it must be the caller's. In open mode keys mean nothing.
+///
+/// # Errors
+/// What is wrong with the signature; [`ErrorCode::AuthPublicKeyMismatch`] when it is by a key that speaks for nobody or,
+/// in secure mode, for another than the caller.
+pub(crate) async fn prove(app: &App, method: RpcMethod, mut call: Call) -> Result<Call, RpcError> {
+    if app.config.security == Security::Open || !method.is_signed_as_rpc() || !signed::is_signed(&call) {
+        return Ok(call);
+    }
+    let signed = signed::one(&call, &app.config.deployment, |nonce| Purpose::Rpc { method, nonce })?;
+    signed::is_fresh(app, &signed)?;
+    let key = signed.key.to_string();
+    let work = async {
+        match app.caches.owner(&app.store, &key).await {
+            Ok(owner) => Ok(AccountId::new(owner.to_string()).ok()),
+            Err(Miss::NotFound) => Ok(None),
+            Err(failed) => Err(failed.into()),
+        }
+    };
+    let owner = app.within("db.key_owner", QUERY_DEADLINE, ErrorCode::AuthValidationFailed, work).await?;
+    match owner {
+        Some(owner) if call.caller.may_be(Some(owner.as_str())) => {
+            (call.caller, call.signed) = (Caller::Account(owner), Some(signed));
+            Ok(call)
+        }
+        _ => {
+            let detail = "the key that signs the request doesn't speak for the caller";
+            Err(RpcError::with_detail(ErrorCode::AuthPublicKeyMismatch, detail))
+        }
+    }
+}
+
+/// Whatever changes something calls this first: in signed and secure mode the request must carry its caller's
+/// signature, and is taken once. In open mode anybody may do anything.
+///
+/// # Errors
+/// [`ErrorCode::AuthRequired`], [`ErrorCode::AuthNonceReplayed`], [`ErrorCode::AuthValidationFailed`].
+pub(crate) async fn require_signature(app: &App, call: &Call) -> Result<(), RpcError> {
+    if app.config.security == Security::Open {
+        return Ok(());
+    }
+    let (Some(signed), Some(account)) = (&call.signed, call.caller.account()) else {
+        let detail = "this request must be signed with the key of the account that asks";
+        return Err(RpcError::with_detail(ErrorCode::AuthRequired, detail));
+    };
+    let work = async {
+        let mut db = app.store.pool().acquire().await.map_err(StoreError::Unavailable)?;
+        signed::spend(app, &mut db, account.as_str(), signed).await
+    };
+    app.within("db.spend_nonce", QUERY_DEADLINE, ErrorCode::AuthValidationFailed, work).await
 }
 
 /// Whether the answer to a request on `subject` may go to `reply`: in secure mode only below the caller's own prefix,

@@ -62,8 +62,11 @@ pub(crate) async fn enrol(
     if plan.is_new() {
         return admit(app, tx, &key, token).await.map(|()| None);
     }
-    if keys::active_key(&mut *tx, &plan.account_id).await?.is_some() {
-        return Err(RpcError::from(ErrorCode::AuthPublicKeyMismatch).into());
+    match keys::active_key(&mut *tx, &plan.account_id).await? {
+        // It was bound since it connected.
+        Some(bound) if bound == key => return Ok(None),
+        Some(_) => return Err(RpcError::from(ErrorCode::AuthPublicKeyMismatch).into()),
+        None => {}
     }
     let Some(token) = token else {
         let detail = format!(

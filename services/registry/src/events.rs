@@ -130,8 +130,7 @@ pub(crate) async fn on_account(app: Arc<App>, body: bytes::Bytes) -> bool {
 
 /// Forgets what is remembered of the account. Whether it is locked out is asked anew: an event proves nothing.
 pub(crate) async fn take_account(app: &App, event: &AccountEvent) {
-    let usernames: Vec<&str> = event.usernames.iter().map(String::as_str).collect();
-    app.caches.forget(&event.account_id, &usernames).await;
+    app.caches.forget_keys(event).await;
     if event.change == Some(AccountChange::Permissions)
         && let Err(error) = app.restricted.refresh(&app.store).await
     {

@@ -35,6 +35,7 @@ pub mod redelivery;
 mod restricted;
 mod rpc;
 mod service;
+mod signed;
 mod suspended;
 mod validate;
 

@@ -3,7 +3,6 @@
 use std::future;
 
 use agentnet::{AgentNode, Target};
-use secrecy::ExposeSecret as _;
 use tokio::signal;
 
 use super::Context;
@@ -37,6 +36,7 @@ pub async fn reach(ctx: &Context) -> Result<Network, Failure> {
 /// # Errors
 /// When the network or the registry can't be reached or refuses; what `work` failed with; `interrupted`.
 pub async fn as_sender<T>(
+    ctx: &Context,
     network: &Network,
     agent_id: &str,
     work: impl AsyncFnOnce(&AgentNode) -> Result<T, Failure>,
@@ -52,7 +52,7 @@ pub async fn as_sender<T>(
     let node = tokio::select! {
         biased;
         failure = &mut interrupted => return Err(failure),
-        node = AgentNode::builder(agent_id).nats_url(network.url.expose_secret()).start() => node?,
+        node = ctx.agent(network, agent_id).start() => node?,
     };
     let done = tokio::select! {
         biased;

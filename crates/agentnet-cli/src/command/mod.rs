@@ -13,6 +13,7 @@ pub mod operator;
 pub mod profile;
 pub mod redrive;
 pub mod request;
+pub mod revoke;
 pub mod search;
 pub mod send;
 pub mod thread;
@@ -20,6 +21,7 @@ pub mod thread_messages;
 pub mod thread_status;
 pub mod threads;
 pub mod up;
+pub mod verify;
 pub mod watch;
 pub mod why;
 
@@ -30,6 +32,8 @@ mod payload;
 
 use std::{io::IsTerminal as _, time::Duration};
 
+use agentnet::{AgentNode, AgentNodeBuilder, Identity};
+use secrecy::ExposeSecret as _;
 use tokio::{runtime, signal};
 
 use crate::{
@@ -38,6 +42,9 @@ use crate::{
     network::{self, Link, Network},
     output::{Out, note},
 };
+
+/// Names the identity to act as.
+const IDENTITY_VARIABLE: &str = "AGENTNET_IDENTITY";
 
 /// What the command line gives every command.
 #[derive(Debug, Clone)]
@@ -63,9 +70,27 @@ impl Context {
     /// A connection to it.
     ///
     /// # Errors
-    /// As [`Network::connect`].
+    /// As [`Network::connect`]; an identity that was named and can't be used.
     pub async fn connect(&self, name: &str) -> Result<Link, Failure> {
-        self.network()?.connect(name).await
+        let link = self.network()?.connect(name).await?;
+        match self.identity_name() {
+            Some(name) => link.signed_by(&Identity::load(&name)?).await,
+            None => Ok(link),
+        }
+    }
+
+    /// Which identity to act as, if one was named: `--as`, else `AGENTNET_IDENTITY`.
+    pub fn identity_name(&self) -> Option<String> {
+        self.global.identity.clone().or_else(|| environment(IDENTITY_VARIABLE))
+    }
+
+    /// An agent to be, as the identity that was named.
+    pub fn agent(&self, network: &Network, agent_id: &str) -> AgentNodeBuilder {
+        let node = AgentNode::builder(agent_id).nats_url(network.url.expose_secret());
+        match self.identity_name() {
+            Some(name) => node.identity_name(name),
+            None => node,
+        }
     }
 
     /// Whether a network was named on the command line.
@@ -153,6 +178,8 @@ async fn dispatch(ctx: &Context, command: Command) -> Result<(), Failure> {
         Command::DeadLetters(args) => deliveries::dead_letters(ctx, args).await,
         Command::Redrive(args) => redrive::run(ctx, args).await,
         Command::Why(args) => why::run(ctx, args).await,
+        Command::Verify(args) => verify::run(ctx, args).await,
+        Command::Revoke(args) => revoke::run(ctx, args).await,
         Command::Metrics(args) => metrics::run(ctx, args).await,
         Command::Up(_)
         | Command::Chat(_)

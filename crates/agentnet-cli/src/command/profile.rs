@@ -60,7 +60,7 @@ struct Set {
     #[arg(long, group = "what", value_name = "JSON")]
     metadata: Option<String>,
     /// The account that asks, by id or username; on an open network, where nothing proves it
-    #[arg(long = "as", value_name = "ACCOUNT")]
+    #[arg(long = "account", value_name = "ACCOUNT")]
     account: Option<String>,
     #[command(flatten)]
     rpc: RpcTimeout,

@@ -56,7 +56,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
         idempotency_key: args.idempotency_key.as_deref(),
         timeout: args.timeout,
     };
-    let reply = join::as_sender(&network, AGENT_ID, async |node| ask::ask(node, question).await).await;
+    let reply = join::as_sender(ctx, &network, AGENT_ID, async |node| ask::ask(node, question).await).await;
     wheel.finish_and_clear();
     let reply = reply?;
     if ctx.out.is_json() {

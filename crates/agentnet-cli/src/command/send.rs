@@ -75,7 +75,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
     let target = args.to.target()?;
     let network = join::reach(ctx).await?;
     let wheel = spinner(format!("sending to {}", join::describe(&args.to, &target)));
-    let sent = join::as_sender(&network, AGENT_ID, async |node| {
+    let sent = join::as_sender(ctx, &network, AGENT_ID, async |node| {
         let mut message = node
             .send(&target, &payload)
             .retry_attempts(args.retry_attempts)

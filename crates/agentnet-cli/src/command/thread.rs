@@ -31,7 +31,7 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 struct As {
     /// The account that asks, by id or username; on an open network, where nothing proves it
-    #[arg(long = "as", value_name = "ACCOUNT")]
+    #[arg(long = "account", value_name = "ACCOUNT")]
     account: Option<String>,
     #[command(flatten)]
     rpc: RpcTimeout,

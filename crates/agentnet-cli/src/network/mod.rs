@@ -1,10 +1,10 @@
 //! Which network a command talks to, and the connection to it.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 pub use agentnet::connect::context;
 use agentnet::{
-    ErrorKind, RegistryClient,
+    ErrorKind, Identity, RegistryClient, Signer,
     connect::{Connection, LOCAL_NATS_URL, NatsSettings, URL_VARIABLES, connect},
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -93,7 +93,7 @@ impl Network {
             return Err(self.unavailable("nats_unavailable", detail));
         }
         match connect(&settings).await {
-            Ok(connection) => Ok(Link { connection }),
+            Ok(connection) => Ok(Link { connection, signer: None }),
             Err(error) if error.kind() == ErrorKind::Auth => Err(Failure::local(
                 "nats_refused",
                 format!("the NATS server at {} refused the token or password", settings.redacted()),
@@ -163,12 +163,39 @@ async fn nobody_listens(settings: &NatsSettings) -> bool {
 #[derive(Debug, Clone)]
 pub struct Link {
     connection: Connection,
+    signer: Option<Arc<Signer>>,
 }
 
 impl Link {
     /// The registry on this network.
     pub fn registry(&self, within: Duration) -> RegistryClient {
-        RegistryClient::new(self.connection.client().clone()).with_timeout(within)
+        let registry = RegistryClient::new(self.connection.client().clone()).with_timeout(within);
+        match &self.signer {
+            Some(signer) => registry.signed_by(Arc::clone(signer)),
+            None => registry,
+        }
+    }
+
+    /// The same, asking as an identity.
+    ///
+    /// # Errors
+    /// That the network doesn't say its name.
+    pub async fn signed_by(mut self, identity: &Identity) -> Result<Self, Failure> {
+        let network = self.registry(CONNECT_TIMEOUT).network().await?;
+        let deployment = network.deployment.parse().map_err(|_| {
+            Failure::local(
+                "registry_failed",
+                "the registry answered no network's name",
+                "are all of one version?",
+            )
+        })?;
+        self.signer = Some(Arc::new(Signer::new(identity, deployment)));
+        Ok(self)
+    }
+
+    /// Who asks, if that is signed.
+    pub fn signer(&self) -> Option<&Arc<Signer>> {
+        self.signer.as_ref()
     }
 
     /// The connection itself.

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, sync::Mutex, time::Duration};
 
-use agentnet::{AgentNode, AgentNodeBuilder, RegistryClient, connect::Connection, proto::rpc};
+use agentnet::{AgentNode, AgentNodeBuilder, Identity, RegistryClient, connect::Connection, proto::rpc};
 use agentnet_local::{
     PgOptions, PostgresServer, StopMode,
     testing::{TEST_TOKEN, TestDb, TestNats, eventually},
@@ -51,14 +51,14 @@ impl Stack {
         Self::start_with(&[]).await
     }
 
+    /// One in signed mode.
+    pub async fn signed() -> Self {
+        Self::start_with(&[("AGENTNET_SECURITY", "signed")]).await
+    }
+
     /// One whose services have these variables too.
     pub async fn start_with(settings: &[(&'static str, &'static str)]) -> Self {
-        let db = TestDb::create_from("e2e", |url| async move {
-            let config = agentnet_store::StoreConfig::new(url.into(), "e2e");
-            agentnet_store::Store::migrate(&config).await
-        })
-        .await;
-        Self::with(Database::Shared(db), settings).await
+        Self::with(Database::Shared(database().await), settings).await
     }
 
     /// One whose Postgres can be killed without harm to other tests.
@@ -92,15 +92,13 @@ impl Stack {
     }
 
     fn env(&self) -> Env {
-        let database_url = match &self.database {
-            Database::Shared(db) => db.url().to_owned(),
-            Database::Own { url, .. } => url.clone(),
-        };
+        let database_url = self.database_url().to_owned();
         let pairs = [
             ("NATS_URL", self.nats.url()),
             ("DATABASE_URL", database_url),
             ("AGENTNET_NATS_RECONNECT_MAX_SECONDS", "0.1".to_owned()),
             ("AGENTNET_DB_CONNECTIONS", "4".to_owned()),
+            ("AGENTNET_DEPLOYMENT", "e2e".to_owned()),
         ];
         let pairs = pairs.iter().map(|(k, v)| (*k, v.as_str())).chain(self.settings.iter().copied());
         Env::from_pairs(pairs.collect::<BTreeMap<_, _>>())
@@ -140,6 +138,14 @@ impl Stack {
         match &self.database {
             Database::Own { server, .. } => server.restart().unwrap(),
             Database::Shared(_) => panic!("other tests use this Postgres"),
+        }
+    }
+
+    /// What stands in Postgres.
+    pub fn database_url(&self) -> &str {
+        match &self.database {
+            Database::Shared(db) => db.url(),
+            Database::Own { url, .. } => url,
         }
     }
 
@@ -200,6 +206,20 @@ impl Stack {
     pub async fn publish(&self, subject: String, body: &Value) {
         self.raw.publish(subject, body.to_string().into()).await.unwrap();
     }
+}
+
+async fn database() -> TestDb {
+    TestDb::create_from("e2e", |url| async move {
+        let config = agentnet_store::StoreConfig::new(url.into(), "e2e");
+        agentnet_store::Store::migrate(&config).await
+    })
+    .await
+}
+
+/// An identity that lives as long as the test.
+pub fn identity(name: &str) -> Identity {
+    let dir = tempfile::tempdir().unwrap();
+    agentnet::IdentityStore::new(dir.path()).create(name, None).unwrap()
 }
 
 async fn run<S: Service>(config: FullConfig<S::Config>) -> Running {

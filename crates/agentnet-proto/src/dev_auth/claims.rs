@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::envelope::Envelope;
 use crate::pyjson::write_string;
 
 /// Claims by name. The map's order is code point order, the order in which they are signed.
@@ -79,6 +80,30 @@ pub struct MessageClaims<'a> {
     pub idempotency_key: &'a str,
     /// From [`payload_sha256`](crate::pyjson::payload_sha256).
     pub payload_sha256: &'a str,
+}
+
+impl<'a> MessageClaims<'a> {
+    /// What a signer of the envelope signs: its fields as they stand.
+    #[must_use]
+    pub fn of(envelope: &'a Envelope, payload_sha256: &'a str) -> Self {
+        let text = |field: &'a Option<String>| field.as_deref().unwrap_or_default();
+        Self {
+            message_id: &envelope.message_id,
+            from_account_id: text(&envelope.from_account_id),
+            to_account_id: text(&envelope.to_account_id),
+            to_agent: &envelope.to_agent,
+            sent_at: &envelope.sent_at,
+            ttl_ms: envelope.ttl_ms,
+            expires_at: text(&envelope.expires_at),
+            trace_id: text(&envelope.trace_id),
+            thread_id: text(&envelope.thread_id),
+            parent_message_id: text(&envelope.parent_message_id),
+            kind: &envelope.kind,
+            schema_version: &envelope.schema_version,
+            idempotency_key: text(&envelope.idempotency_key),
+            payload_sha256,
+        }
+    }
 }
 
 impl MessageClaims<'_> {

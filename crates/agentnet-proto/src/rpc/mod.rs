@@ -13,6 +13,7 @@ mod capabilities;
 mod deliveries;
 mod discovery;
 mod enrol;
+mod keys;
 mod members;
 mod messages;
 mod metrics;
@@ -27,6 +28,7 @@ pub use capabilities::*;
 pub use deliveries::*;
 pub use discovery::*;
 pub use enrol::*;
+pub use keys::*;
 pub use members::*;
 pub use messages::*;
 pub use metrics::*;
@@ -134,8 +136,60 @@ methods! {
     CapabilityRevoke = "capability_revoke", NotAnObject;
     /// Which capabilities are restricted.
     CapabilityList = "capability_list", NotAnObject;
+    /// Stored messages as they came, with their senders' keys.
+    Evidence = "evidence", NotAnObject;
+    /// Another key for the account.
+    Rotate = "rotate", NotAnObject;
+    /// A key is taken out of use.
+    Revoke = "revoke", NotAnObject;
     /// The registry's own figures.
     Metrics = "metrics", NotAnObject;
+}
+
+impl RpcMethod {
+    /// Whether a client that has a key signs its requests with the purpose `rpc`: those that change something, and
+    /// those whose answer depends on who asks. Others are everybody's to ask or have purposes of their own.
+    pub const fn is_signed_as_rpc(self) -> bool {
+        match self {
+            Self::Hello
+            | Self::Goodbye
+            | Self::Register
+            | Self::Rotate
+            | Self::Revoke
+            | Self::Network
+            | Self::List
+            | Self::Search
+            | Self::Profile
+            | Self::ResolveAccount
+            | Self::ResolveKey
+            | Self::Metrics => false,
+            Self::ThreadList
+            | Self::ThreadStatus
+            | Self::ThreadMessages
+            | Self::MessageSearch
+            | Self::Deliveries
+            | Self::Redrive
+            | Self::Why
+            | Self::ThreadCreate
+            | Self::ThreadInvite
+            | Self::ThreadJoin
+            | Self::ThreadLeave
+            | Self::ThreadEject
+            | Self::ThreadMembers
+            | Self::OperatorGrant
+            | Self::OperatorRevoke
+            | Self::OperatorList
+            | Self::Suspend
+            | Self::Resume
+            | Self::ProfileUpdate
+            | Self::Enrol
+            | Self::CapabilityRestrict
+            | Self::CapabilityGrant
+            | Self::CapabilityRevoke
+            | Self::CapabilityList
+            | Self::Evidence => true,
+        }
+    }
 }
 
 impl fmt::Display for RpcMethod {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::rpc;
+use super::{KeyRow, rpc};
 use crate::lenient;
 
 /// Body of `registry.resolve_account`.
@@ -31,6 +31,9 @@ pub struct ResolveKeyRequest {
     /// Routing identity.
     #[serde(default, deserialize_with = "lenient::trimmed")]
     pub account_id: String,
+    /// Whether keys that ended are wanted too, from 1.2 on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub history: bool,
 }
 
 /// Answer to resolve_key.
@@ -38,10 +41,13 @@ pub struct ResolveKeyRequest {
 pub struct ResolveKeyResponse {
     /// Routing identity.
     pub account_id: String,
-    /// ed25519 public key, base64url without padding.
+    /// ed25519 public key, base64url without padding; empty when only the history has keys.
     pub public_key: String,
     /// When it was made, ISO 8601.
     pub resolved_at: String,
+    /// Every key the account has and had, latest first, where the history was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyRow>,
 }
 
 rpc!(

@@ -31,6 +31,8 @@ pub enum Verdict {
     /// A receipt that doesn't say which delivery it is about, of a message that isn't known (yet): see
     /// [`ReceiptRow::recipient`]. Nothing was written.
     Unresolved,
+    /// A receipt about other content than is stored under its message_id. Nothing was written.
+    Foreign,
     /// A message that vanished between two statements (pruned); try the item again.
     Vanished,
     /// A message that its sender may not post to its thread. Nothing was written.
@@ -155,6 +157,8 @@ pub struct ReceiptRow {
     /// The delivery it is about. `None` when the receipt doesn't say (before 1.2): then the stored message tells
     /// whether it went to the account or to a capability.
     pub recipient: Option<String>,
+    /// SHA-256 of the message that it is about, where it must be the one that is stored.
+    pub body_sha256: Option<[u8; 32]>,
     /// What it does.
     pub effect: Effect,
     /// The code of a refusal.

@@ -98,7 +98,7 @@ struct Batch<'a> {
     quarantine: Vec<&'a QuarantineRow>,
     /// Messages that turned out to be forbidden; they aren't among `messages` any more.
     forbidden: BTreeMap<&'a str, &'a MessageRow>,
-    /// Messages that receipts ask about: see [`ReceiptRow::recipient`].
+    /// Messages that receipts ask about: see [`ReceiptRow::recipient`] and [`ReceiptRow::body_sha256`].
     asks: HashSet<&'a str>,
 }
 
@@ -120,7 +120,7 @@ impl<'a> Batch<'a> {
                         row
                     });
                 }
-                Item::Receipt(row) if row.recipient.is_none() => {
+                Item::Receipt(row) if row.recipient.is_none() || row.body_sha256.is_some() => {
                     batch.asks.insert(&row.message_id);
                 }
                 Item::Receipt(_) => {}
@@ -173,6 +173,7 @@ impl<'a> Batch<'a> {
             verdicts.push(match item {
                 Item::Message(row) if first_copies.remove(&row.message_id) => Verdict::Inserted,
                 Item::Message(row) => self.repeated(row, &inserted, &known, &suspended),
+                Item::Receipt(row) if self.is_foreign(row, &inserted, &known) => Verdict::Foreign,
                 Item::Receipt(row) => match self.recipient(row, &inserted, &known) {
                     Some(recipient) => {
                         deliveries.receipt(row, recipient);
@@ -246,12 +247,7 @@ impl<'a> Batch<'a> {
         known: &HashMap<String, Known>,
         suspended: &HashSet<String>,
     ) -> Verdict {
-        let stored = if inserted.contains(&row.message_id) {
-            self.messages.get(row.message_id.as_str()).map(|first| &first.body_sha256[..])
-        } else {
-            known.get(&row.message_id).map(|known| &known.body_sha256[..])
-        };
-        match stored {
+        match self.stored(&row.message_id, inserted, known) {
             Some(hash) if hash == row.body_sha256 => Verdict::Repeated,
             Some(_) => Verdict::Conflict,
             None if row.from_account_id.as_ref().is_some_and(|from| suspended.contains(from)) => {
@@ -260,6 +256,31 @@ impl<'a> Batch<'a> {
             None if self.forbidden.contains_key(row.message_id.as_str()) => Verdict::Forbidden,
             None => Verdict::Vanished,
         }
+    }
+
+    /// SHA-256 of what is stored under the id.
+    fn stored<'b>(
+        &'b self,
+        message_id: &str,
+        inserted: &HashSet<String>,
+        known: &'b HashMap<String, Known>,
+    ) -> Option<&'b [u8]> {
+        if inserted.contains(message_id) {
+            self.messages.get(message_id).map(|first| &first.body_sha256[..])
+        } else {
+            known.get(message_id).map(|known| &known.body_sha256[..])
+        }
+    }
+
+    /// Whether a receipt is about other content. Before its message is known there is nothing to hold it against.
+    fn is_foreign(
+        &self,
+        receipt: &ReceiptRow,
+        inserted: &HashSet<String>,
+        known: &HashMap<String, Known>,
+    ) -> bool {
+        let stored = self.stored(&receipt.message_id, inserted, known);
+        receipt.body_sha256.as_ref().zip(stored).is_some_and(|(told, stored)| told[..] != *stored)
     }
 
     /// Whose delivery a receipt is about.

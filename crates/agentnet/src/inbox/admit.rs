@@ -1,11 +1,13 @@
 //! Admission: every check between the wire and the backlog, in the original's order.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use agentnet_proto::{
     AccountId, Envelope, ErrorCode, Receipt, ReceiptStatus, Subject,
     envelope::{ATTEMPT_HEADER, MAX_FIELD_LEN, body_hash},
-    schema_version, skim,
+    schema_version,
+    signature::Purpose,
+    skim,
 };
 use async_nats::Message;
 use tokio::time::Instant;
@@ -14,7 +16,7 @@ use super::{
     Job, Untold,
     guards::{Outcome, Seen, check_time},
 };
-use crate::{groups::Post, node::Inner, outbox::is_transient};
+use crate::{auth::Unproved, groups::Post, node::Inner, outbox::is_transient, send::Extras};
 
 /// Where a message came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(crate) enum Source {
     Redelivery,
 }
 
+/// Senders may write whole seconds.
+const SENT_AT_PRECISION: Duration = Duration::from_secs(1);
 /// Longest wait for room in the connection's queue before a receipt is left to its repetition.
 const PUBLISH_WAIT: Duration = Duration::from_secs(1);
 /// Larger than nearly every encoded receipt, so that writing one doesn't move it about.
@@ -68,6 +72,10 @@ impl Inner {
         }
         if envelope.thread_id.is_none() {
             envelope.thread_id = Some(envelope.thread_id_or_default().into_owned());
+        }
+        // Nobody hears anything about what isn't proved to be their own.
+        if let Err(unproved) = self.prove(&envelope, &message, source).await {
+            return self.metrics.unproved(&unproved, &envelope);
         }
         let body_sha256 = hex(&body_hash(body));
         let attempt = attempt(&message);
@@ -125,14 +133,25 @@ impl Inner {
         }
     }
 
+    /// Where the network wants signatures: whether the message is its sender's, is for this agent, and is no repetition
+    /// from before anybody here could remember it.
+    async fn prove(&self, envelope: &Envelope, message: &Message, source: Source) -> Result<(), Unproved> {
+        if !self.auth.checks() {
+            return Ok(());
+        }
+        self.auth.check_message(envelope, message, &self.registry).await?;
+        self.check_addressee(envelope)?;
+        // What was sent earlier either came in live then, or comes by redelivery, where Postgres knows how it ended.
+        let remembered_since =
+            self.began_at.max(self.clock.now().saturating_sub(self.config.guards.dedupe_ttl));
+        let is_older =
+            envelope.sent_at().is_none_or(|at| at.saturating_add(SENT_AT_PRECISION) < remembered_since);
+        if source == Source::Inbox && is_older { Err(ErrorCode::Duplicate.into()) } else { Ok(()) }
+    }
+
     async fn check(&self, envelope: &Envelope, source: Source) -> Result<(), Refused> {
         schema_version::check(&envelope.schema_version)
             .map_err(|code| Refused::Code(code, "message schema_version is not supported"))?;
-        if let Some(auth) = &self.auth {
-            auth.verify(envelope, &self.registry)
-                .await
-                .map_err(|code| Refused::Code(code, "message signature verification failed"))?;
-        }
         if !self.is_accepting() {
             return Err(Refused::Code(ErrorCode::ShuttingDown, "agent is shutting down"));
         }
@@ -206,6 +225,10 @@ impl Inner {
     /// Tells the sender of something that isn't a fit envelope, or isn't JSON at all, if it says who it is. Fields that
     /// don't fit are left out of the answer.
     async fn refuse_unread(self: &Arc<Self>, message: &Message, code: ErrorCode, detail: &str) {
+        // Who sent it can't be proved of what can't be read.
+        if self.auth.checks() {
+            return;
+        }
         const WANTED: [&str; 8] = [
             "message_id",
             "from_account_id",
@@ -226,6 +249,24 @@ impl Inner {
         });
         let Ok(envelope) = serde_json::from_value::<Envelope>(known) else { return };
         self.reject(&envelope, &hex(&body_hash(&message.payload)), code, detail).await;
+    }
+
+    /// Takes a recipient's word about a message of ours.
+    pub(crate) async fn take_receipt(&self, message: &Message) {
+        let receipt = match serde_json::from_slice::<Receipt<Cow<'_, str>>>(&message.payload) {
+            Ok(receipt) => receipt,
+            Err(error) => return tracing::debug!(%error, "receipt ignored: can't be read"),
+        };
+        // Most receipts that come in here are about messages that nobody waits for any more.
+        if !self.outbox.wants(&receipt) {
+            return;
+        }
+        match self.auth.check_receipt(&receipt, message, &self.registry).await {
+            Ok(()) => {
+                self.outbox.receipt(&receipt);
+            }
+            Err(unproved) => self.metrics.unproved_receipt(&unproved, &receipt),
+        }
     }
 
     pub(crate) async fn receipt(
@@ -258,10 +299,13 @@ impl Inner {
         // What the network tries again anyway needs no confirmation, and a duplicate was answered before.
         let keep = !message_id.is_empty()
             && reason.is_none_or(|(code, _)| !is_transient(code.as_str()) && code != ErrorCode::Duplicate);
+        let signature = self.auth.signature(&Purpose::Receipt, &body);
         if keep {
-            self.receipts.keep(message_id, status, subject.clone(), body.clone(), now);
+            let wire = (subject.clone(), signature.clone(), body.clone());
+            self.receipts.keep(message_id, status, wire, now);
         }
-        if let Err(error) = self.publish(subject, None, body, now + PUBLISH_WAIT).await {
+        let extras = Extras { reply: None, signature };
+        if let Err(error) = self.publish(subject, extras, body, now + PUBLISH_WAIT).await {
             tracing::debug!(%error, message_id, "receipt not sent");
         }
     }

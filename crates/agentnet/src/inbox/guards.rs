@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use agentnet_proto::{Clock, Envelope, ErrorCode, Timestamp, envelope::CLOCK_TOLERANCE};
+use agentnet_proto::{
+    Clock, Envelope, ErrorCode, Timestamp,
+    envelope::{CLOCK_TOLERANCE, MAX_TTL_MS},
+};
 use governor::{
     Quota, RateLimiter, clock::MonotonicClock, middleware::NoOpMiddleware, state::keyed::HashMapStateStore,
 };
@@ -145,7 +148,7 @@ impl Guards {
         let mut dedupe = self.dedupe();
         // The original takes messages without an id, and can't dedupe them.
         if !envelope.message_id.is_empty()
-            && let Some(outcome) = dedupe.messages.get(&envelope.message_id, now)
+            && let Some(outcome) = dedupe.messages.get(&message_key(envelope), now)
         {
             return Seen::Message(*outcome);
         }
@@ -159,7 +162,7 @@ impl Guards {
     pub(crate) fn admitted(&self, envelope: &Envelope, me: &str, now: Instant) {
         let mut dedupe = self.dedupe();
         if !envelope.message_id.is_empty() {
-            dedupe.messages.insert(&envelope.message_id, Outcome::Accepted, now);
+            dedupe.messages.insert(&message_key(envelope), Outcome::Accepted, now);
         }
         if let Some(scope) = scope(envelope, me) {
             dedupe.keys.insert(&scope, (), now);
@@ -168,7 +171,7 @@ impl Guards {
 
     /// Its handler finished: a repeat is told so.
     pub(crate) fn processed(&self, envelope: &Envelope, now: Instant) {
-        if let Some(outcome) = self.dedupe().messages.get(&envelope.message_id, now) {
+        if let Some(outcome) = self.dedupe().messages.get(&message_key(envelope), now) {
             *outcome = Outcome::Processed;
         }
     }
@@ -176,7 +179,7 @@ impl Guards {
     /// It was not handled: it may be sent again under the same id and key.
     pub(crate) fn forget(&self, envelope: &Envelope, me: &str) {
         let mut dedupe = self.dedupe();
-        dedupe.messages.remove(&envelope.message_id);
+        dedupe.messages.remove(&message_key(envelope));
         if let Some(scope) = scope(envelope, me) {
             dedupe.keys.remove(&scope);
         }
@@ -225,6 +228,11 @@ impl Guards {
     }
 }
 
+/// Sender and id: nobody can use up an id that another one is about to use.
+pub(super) fn message_key(envelope: &Envelope) -> String {
+    format!("{} {}", envelope.from_account_id.as_deref().unwrap_or_default(), envelope.message_id)
+}
+
 /// Sender, recipient and key, when the message has one.
 pub(super) fn scope(envelope: &Envelope, me: &str) -> Option<String> {
     let key = envelope.idempotency_key.as_deref()?;
@@ -235,12 +243,18 @@ pub(super) fn scope(envelope: &Envelope, me: &str) -> Option<String> {
 /// Whether the message still has time, by its own account of when it was sent. What the network delivers again was
 /// judged by the network's clock, which counts; only a missing time to live is refused then.
 pub(crate) fn check_time(envelope: &Envelope, source: Source, clock: &dyn Clock) -> Result<(), ErrorCode> {
+    if envelope.ttl_ms.is_some_and(|ms| ms > MAX_TTL_MS) {
+        return Err(ErrorCode::TtlTooLong);
+    }
     if source == Source::Redelivery {
         let has_ttl = envelope.ttl_ms.is_some() || envelope.effective_expiry().is_some();
         return if has_ttl { Ok(()) } else { Err(ErrorCode::MissingTtl) };
     }
     let expiry = envelope.effective_expiry().ok_or(ErrorCode::MissingTtl)?;
     let now: Timestamp = clock.now();
+    if expiry > now.saturating_add(CLOCK_TOLERANCE).saturating_add_millis(MAX_TTL_MS) {
+        return Err(ErrorCode::TtlTooLong);
+    }
     if now >= expiry {
         return Err(ErrorCode::Expired);
     }

@@ -1,5 +1,6 @@
 //! Receiving: from a message on the wire to a handler's end, in the original's order, with its codes.
 
+mod addressee;
 mod admit;
 mod guards;
 mod incoming;
@@ -11,7 +12,7 @@ mod worker;
 
 use std::{error::Error as StdError, future::Future, pin::Pin, sync::Arc};
 
-pub(crate) use admit::Source;
+pub(crate) use admit::{Source, hex};
 pub(crate) use guards::{GuardSettings, Guards};
 pub use incoming::Incoming;
 pub(crate) use queue::{Job, JobQueue, Untold};

@@ -26,10 +26,14 @@ use crate::deadline::after;
 const RESEND_FIRST: Duration = Duration::from_secs(2);
 const RESEND_MAX: Duration = Duration::from_secs(10);
 
+/// A receipt as it is published: subject, signature, body.
+pub(crate) type Wire = (String, Option<Arc<str>>, Bytes);
+
 #[derive(Debug)]
 struct Waiting {
     status: ReceiptStatus,
     subject: String,
+    signature: Option<Arc<str>>,
     body: Bytes,
     /// Its place in [`Book::due`].
     place: (Instant, u64),
@@ -75,8 +79,7 @@ impl ReceiptBox {
         &self,
         message_id: &str,
         status: ReceiptStatus,
-        subject: String,
-        body: Bytes,
+        (subject, signature, body): Wire,
         now: Instant,
     ) {
         let mut book = self.lock();
@@ -87,13 +90,13 @@ impl ReceiptBox {
                 return;
             }
             // Keeps its place: nearly every `accepted` is replaced by a `processed`, and hardly any is ever repeated.
-            *old = Waiting { status, subject, body, place: old.place, due, copies: 1, forget_at };
+            *old = Waiting { status, subject, signature, body, place: old.place, due, copies: 1, forget_at };
             return;
         }
         let id: Arc<str> = message_id.into();
         book.next += 1;
         let place = (due, book.next);
-        let waiting = Waiting { status, subject, body, place, due, copies: 1, forget_at };
+        let waiting = Waiting { status, subject, signature, body, place, due, copies: 1, forget_at };
         book.waiting.insert(Arc::clone(&id), waiting);
         book.due.insert(place, id);
         if book.waiting.len() > self.max
@@ -125,8 +128,8 @@ impl ReceiptBox {
         }
     }
 
-    /// Up to `limit` receipts that are due again, as subject and body.
-    pub(crate) fn due(&self, now: Instant, limit: usize) -> Vec<(String, Bytes)> {
+    /// Up to `limit` receipts that are due again.
+    pub(crate) fn due(&self, now: Instant, limit: usize) -> Vec<Wire> {
         let mut resends = Vec::new();
         let mut book = self.lock();
         while resends.len() < limit
@@ -146,7 +149,7 @@ impl ReceiptBox {
                 let pause = RESEND_FIRST.saturating_mul(1 << waiting.copies.min(10)).min(RESEND_MAX);
                 waiting.copies += 1;
                 waiting.due = now + pause.mul_f64(rand::random_range(0.9..=1.1));
-                resends.push((waiting.subject.clone(), waiting.body.clone()));
+                resends.push((waiting.subject.clone(), waiting.signature.clone(), waiting.body.clone()));
             }
             waiting.place = (waiting.due, number);
             let place = waiting.place;
@@ -219,11 +222,11 @@ mod tests {
 
     fn keep(book: &ReceiptBox, id: &str, status: ReceiptStatus, now: Instant) {
         let body = Bytes::from(format!("{id} {status}"));
-        book.keep(id, status, "account.a.receipts".into(), body, now);
+        book.keep(id, status, ("account.a.receipts".into(), None, body), now);
     }
 
     fn due(book: &ReceiptBox, now: Instant) -> Vec<String> {
-        book.due(now, 10).into_iter().map(|(_, body)| String::from_utf8(body.to_vec()).unwrap()).collect()
+        book.due(now, 10).into_iter().map(|(_, _, body)| String::from_utf8(body.to_vec()).unwrap()).collect()
     }
 
     fn confirm(book: &ReceiptBox, id: &str, status: ReceiptStatus) {

@@ -8,7 +8,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use agentnet_proto::{AccountId, Clock, Envelope};
 use bytes::Bytes;
 
-use super::guards::{GuardSettings, Handled, scope};
+use super::guards::{GuardSettings, Handled, message_key, scope};
 use crate::{
     error::Error,
     journal::{Entry, Journal, JournalError, Keep, Kind},
@@ -71,9 +71,9 @@ impl Remembered {
             head: Bytes::copy_from_slice(me.as_bytes()),
             body: Bytes::new(),
         };
-        let message = Some(&envelope.message_id).filter(|id| !id.is_empty());
-        let entries: Vec<Entry> = message
-            .map(|id| format!("{MESSAGE}{id}"))
+        let has_id = !envelope.message_id.is_empty();
+        let entries: Vec<Entry> = has_id
+            .then(|| format!("{MESSAGE}{}", message_key(envelope)))
             .into_iter()
             .chain(scope(envelope, me).map(|scope| format!("{KEY}{scope}")))
             .map(entry)

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use agentnet_proto::{
-    AccountId, Envelope, ErrorCode, Payload, Subject, Token, envelope::kind, subject::is_legacy_reply_inbox,
+    AccountId, Envelope, ErrorCode, Payload, Security, Subject, Token, envelope::kind,
+    subject::is_legacy_reply_inbox,
 };
 use tokio::time::Instant;
 
@@ -11,7 +12,7 @@ use crate::{
     error::{Error, ErrorKind},
     node::Inner,
     outbox::{Head, Outgoing, Room, Track},
-    send::{Composed, DeliveryHandle, Draft, GIVE_UP, Patience},
+    send::{Composed, DeliveryHandle, Draft, Extras, GIVE_UP, Patience},
 };
 
 /// The last token of the subject where copies of replies to original SDKs go, so that history holds them.
@@ -26,13 +27,14 @@ struct ReplyRoute {
 }
 
 /// Only subjects of the requester's own are answered: a reply must not be a way to publish anywhere.
-fn reply_route(request: &Envelope) -> Result<ReplyRoute, Error> {
+/// `_INBOX.` subjects of original SDKs are nobody's own in open and signed mode; in secure mode they aren't answered.
+fn reply_route(request: &Envelope, security: Security) -> Result<ReplyRoute, Error> {
     let Some(subject) = request.reply_to.as_deref() else {
         return Err(Error::new(ErrorKind::InvalidArgument, "the message asks for no reply")
             .message(&request.message_id));
     };
     let requester = request.from_account_id.as_deref().and_then(|id| AccountId::new(id).ok());
-    if is_legacy_reply_inbox(subject) {
+    if security.has_legacy_replies() && is_legacy_reply_inbox(subject) {
         let history = Token::new(HISTORY).ok();
         let copy = requester.zip(history).map(|(id, token)| Subject::Replies(id, token).to_string());
         return Ok(ReplyRoute { subject: subject.to_owned(), copy });
@@ -57,7 +59,7 @@ impl Inner {
         draft: Draft,
     ) -> Result<DeliveryHandle, Error> {
         self.check_open()?;
-        let route = reply_route(request)?;
+        let route = reply_route(request, self.auth.security())?;
         let account = request.from_account_id.clone();
         let to_agent = account.clone().unwrap_or_else(|| {
             if request.from_agent.is_empty() { "unknown".to_owned() } else { request.from_agent.clone() }
@@ -79,7 +81,7 @@ impl Inner {
         });
         let draft = answering(Draft::new(kind::ERROR, Payload::from(payload)), request);
         let sent = async {
-            let route = reply_route(request)?;
+            let route = reply_route(request, self.auth.security())?;
             let composed =
                 self.compose_to(draft, request.from_agent.clone(), request.from_account_id.clone())?;
             // The inbox must not wait for room.
@@ -103,7 +105,7 @@ impl Inner {
         room: Room,
         on_disk: bool,
     ) -> Result<DeliveryHandle, Error> {
-        let Composed { message_id, thread_id, body, ttl } = composed;
+        let Composed { message_id, thread_id, body, signature, ttl } = composed;
         let started = Instant::now();
         let patience = Patience {
             receipt_timeout: self.config.receipt_timeout,
@@ -113,6 +115,7 @@ impl Inner {
         let (expires, give_up) = (started + ttl, started + ttl.min(GIVE_UP));
         let outgoing = Outgoing {
             body: body.clone(),
+            signature: signature.clone(),
             pause: patience.receipt_timeout,
             expires,
             must_confirm: true,
@@ -133,6 +136,7 @@ impl Inner {
                 thread_id: handle.thread_id.clone(),
                 recipient: None,
                 group: true,
+                signature: signature.as_deref().map(str::to_owned),
                 expires_at_ms: self.clock.now().saturating_add(ttl).unix_millis(),
             };
             let written = self.outbox.write(&handle.message_id, &head, &body, &*self.clock, give_up).await;
@@ -142,9 +146,10 @@ impl Inner {
             handle.track.attempted(started);
         }
         let sent = async {
-            self.publish(route.subject, None, body.clone(), give_up).await?;
+            let extras = Extras { reply: None, signature };
+            self.publish(route.subject, extras.clone(), body.clone(), give_up).await?;
             match route.copy {
-                Some(copy) => self.publish(copy, None, body, give_up).await,
+                Some(copy) => self.publish(copy, extras, body, give_up).await,
                 None => Ok(()),
             }
         };
@@ -169,7 +174,7 @@ mod tests {
 
     fn route(from: Option<&str>, reply_to: &str) -> Result<ReplyRoute, ErrorKind> {
         let request = serde_json::json!({"message_id": "m", "from_account_id": from, "reply_to": reply_to});
-        reply_route(&serde_json::from_value(request).unwrap()).map_err(|e| e.kind())
+        reply_route(&serde_json::from_value(request).unwrap(), Security::Signed).map_err(|e| e.kind())
     }
 
     #[test]
@@ -192,6 +197,10 @@ mod tests {
         ] {
             assert_eq!(route(Some("acct_a"), foreign), Err(ErrorKind::ReplySubjectForbidden), "{foreign}");
         }
+        let request =
+            serde_json::json!({"message_id": "m", "from_account_id": "acct_a", "reply_to": "_INBOX.abc"});
+        let secure = reply_route(&serde_json::from_value(request).unwrap(), Security::Secure);
+        assert_eq!(secure.unwrap_err().kind(), ErrorKind::ReplySubjectForbidden);
         assert_eq!(route(None, "account.acct_a.replies.t"), Err(ErrorKind::ReplySubjectForbidden));
         assert_eq!(route(Some("acct_a"), ""), Err(ErrorKind::InvalidArgument));
     }

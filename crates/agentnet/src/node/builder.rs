@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use agentnet_proto::{Capability, Clock, SharedClock, SystemClock, SystemIds, ids::SharedIds};
+use agentnet_proto::{
+    Capability, Clock, Security, SharedClock, SystemClock, SystemIds, ids::SharedIds, signature::Deployment,
+};
 use serde_json::{Map, Value};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -19,10 +21,11 @@ use super::{
     tasks::{self, Subscriptions},
 };
 use crate::{
-    auth::DevAuth,
+    auth::{Auth, Signer, Terms, open_key},
     connect::{Connection, NatsSettings, connect, default_nats_url},
     error::{Error, ErrorKind},
     groups::{GROUP_LIFE, MAX_GROUPS},
+    identity::Identity,
     inbox::{Guards, Handler, HandlerResult, Incoming, JobQueue, ReceiptBox, Remembered},
     journal::{Entry, Journal},
     metrics::Metrics,
@@ -276,7 +279,35 @@ impl AgentNodeBuilder {
         self
     }
 
-    /// Signs messages and verifies received ones (`dev-ed25519-v1`); as `DEV_AUTH` says unless set.
+    /// Who the agent is. Unless set: where the network wants signatures, the identity named after the username, else
+    /// after the agent_id, which is made on first use ([`Identity::open_or_create`]). An account that is made for the
+    /// agent gets the identity's name as its username, unless it asks for [another](Self::username).
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.config.identity = Some(identity);
+        self
+    }
+
+    /// As [`identity`](Self::identity), read or made when the node starts.
+    pub fn identity_name(mut self, name: impl Into<String>) -> Self {
+        self.config.identity_name = Some(name.into());
+        self
+    }
+
+    /// The least strict mode of a network that the agent goes along with; `AGENTNET_SECURITY`, else what `DEV_AUTH` says,
+    /// else any. The node then does what the network's own mode asks for.
+    pub fn security(mut self, security: Security) -> Self {
+        self.config.security = Some(security);
+        self
+    }
+
+    /// The name of the network that the agent expects; `AGENTNET_DEPLOYMENT`, else what the registry says.
+    pub fn deployment(mut self, deployment: Deployment) -> Self {
+        self.config.deployment = Some(deployment);
+        self
+    }
+
+    /// Signs for original SDKs, too (`dev-ed25519-v1`), and takes no network that doesn't want signatures; as `DEV_AUTH`
+    /// says unless set.
     pub fn dev_auth(mut self, on: bool) -> Self {
         self.config.dev_auth = on;
         self
@@ -400,14 +431,23 @@ impl Parts {
     async fn start(self, connection: Connection) -> Result<AgentNode, Error> {
         let Self { config, clock, ids, handler, capabilities, owns_connection, files } = self;
         let registry = RegistryClient::new(connection.client().clone());
-        let auth = if config.dev_auth {
-            let name = config.username.as_deref().unwrap_or(&config.agent_id);
-            Some(DevAuth::open(&config.key_dir, name)?)
-        } else {
-            None
+        let Terms { security, deployment } = Terms::learn(&config, &registry).await?;
+        let key = open_key(&config, security).await?;
+        let block = key.clone().filter(|_| config.dev_auth);
+        let signer = key.zip(deployment.clone()).map(|(key, deployment)| {
+            Arc::new(Signer::with(key, deployment, Arc::clone(&clock), Arc::clone(&ids)))
+        });
+        let mut registry = match &signer {
+            Some(signer) => registry.signed_by(Arc::clone(signer)),
+            None => registry,
         };
+        let auth = Auth::new(security, deployment, signer, block);
         let (account, answer) =
-            register(&config, &registry, auth.as_ref(), None, clock.as_ref(), ids.as_ref()).await?;
+            register(&config, &registry, &auth, None, clock.as_ref(), ids.as_ref()).await?;
+        if security == Security::Secure {
+            registry = registry.as_account(account.clone());
+        }
+        let began_at = clock.now();
         let wake = Arc::new(Notify::new());
         let (count, bytes, policy) = (config.outbox_max, config.outbox_bytes, config.outbox_policy);
         let mut outbox = Outbox::new(count, bytes, policy, Arc::clone(&wake));
@@ -442,13 +482,15 @@ impl Parts {
             clock,
             ids,
             auth,
+            began_at,
             wake,
             owns_connection,
             broken: OnceLock::new(),
         });
         inner.metrics.registrations.up();
         let heard = handler.is_some().then_some(capabilities.as_slice());
-        let subscriptions = Subscriptions::open(&inner.connection, &inner.account, heard).await?;
+        let subscriptions =
+            Subscriptions::open(&inner.connection, &inner.account, heard, inner.auth.checks()).await?;
         // The first hello makes the network deliver what waits: the subscriptions must stand before.
         inner.connection.round_trip(SUBSCRIBE_TIMEOUT).await?;
         let stop = Arc::new(StopOnDrop(Arc::clone(&inner)));

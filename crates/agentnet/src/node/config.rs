@@ -2,11 +2,21 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use agentnet_proto::envelope::{DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_TTL_MS};
-use agentnet_proto::rpc::EnrolmentToken;
+use agentnet_proto::{
+    Security,
+    envelope::{DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_TTL_MS},
+    rpc::EnrolmentToken,
+    signature::Deployment,
+};
 use serde_json::{Map, Value};
 
-use crate::{auth::DEFAULT_KEY_DIR, inbox::GuardSettings, outbox::OutboxPolicy};
+use crate::{
+    auth::DEFAULT_KEY_DIR,
+    error::{Error, ErrorKind},
+    identity::Identity,
+    inbox::GuardSettings,
+    outbox::OutboxPolicy,
+};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -38,6 +48,13 @@ pub(crate) struct Config {
     pub(crate) requests_max: usize,
     pub(crate) metrics_window: usize,
     pub(crate) dev_auth: bool,
+    /// What the agent asks of the network; the network's own mode unless set.
+    pub(crate) security: Option<Security>,
+    pub(crate) deployment: Option<Deployment>,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) identity_name: Option<String>,
+    /// A variable that can't be used, with what is expected of it.
+    pub(crate) bad_variable: Option<String>,
     pub(crate) key_dir: PathBuf,
     /// Leave to register for a key that the network doesn't know.
     pub(crate) enrolment_token: Option<EnrolmentToken>,
@@ -58,6 +75,9 @@ impl Config {
         });
         let enrolment_token = get("AGENTNET_ENROLMENT_TOKEN").filter(|v| !v.trim().is_empty());
         let enrolment_token = enrolment_token.map(|text| EnrolmentToken::new(text.trim()));
+        let mut bad_variable = None;
+        let security = parsed(&get, "AGENTNET_SECURITY", &mut bad_variable);
+        let deployment = parsed(&get, "AGENTNET_DEPLOYMENT", &mut bad_variable);
         let key_dir = get("DEV_AUTH_KEY_DIR").filter(|v| !v.trim().is_empty());
         let number = |name: &str| get(name).and_then(|v| v.trim().parse::<f64>().ok()).filter(|n| *n >= 0.0);
         let resolve_cache_ttl = number("ACCOUNT_RESOLVE_CACHE_TTL_SECONDS")
@@ -105,8 +125,48 @@ impl Config {
             requests_max: 4096,
             metrics_window,
             dev_auth,
+            security,
+            deployment,
+            identity: None,
+            identity_name: None,
+            bad_variable,
             key_dir: key_dir.map_or_else(|| PathBuf::from(DEFAULT_KEY_DIR), PathBuf::from),
             enrolment_token,
+        }
+    }
+}
+
+impl Config {
+    /// The least strict mode that the agent goes along with. `AGENTNET_SECURITY` wins, else `DEV_AUTH=true` means signed.
+    pub(crate) fn wanted_security(&self) -> Result<Security, Error> {
+        if let Some(detail) = &self.bad_variable {
+            return Err(Error::new(ErrorKind::InvalidArgument, detail.clone()));
+        }
+        match self.security {
+            Some(Security::Open) if self.dev_auth => {
+                let detail =
+                    "AGENTNET_SECURITY=open and DEV_AUTH=true contradict each other; unset one of them";
+                Err(Error::new(ErrorKind::InvalidArgument, detail))
+            }
+            Some(security) => Ok(security),
+            None if self.dev_auth => Ok(Security::Signed),
+            None => Ok(Security::Open),
+        }
+    }
+}
+
+/// A variable that is a word of its type; empty counts as unset.
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+    get: &impl Fn(&str) -> Option<String>,
+    name: &str,
+    bad: &mut Option<String>,
+) -> Option<T> {
+    let text = get(name).filter(|text| !text.trim().is_empty())?;
+    match text.trim().parse() {
+        Ok(value) => Some(value),
+        Err(error) => {
+            *bad = Some(format!("{name} can't be used: {error}"));
+            None
         }
     }
 }
@@ -144,6 +204,19 @@ mod tests {
             )
         });
         assert!(set.dev_auth);
+        assert_eq!(set.wanted_security().unwrap(), Security::Signed);
+        let with = |security: &'static str, dev_auth: &'static str| {
+            let get = move |name: &str| match name {
+                "AGENTNET_SECURITY" => Some(security.to_owned()),
+                "DEV_AUTH" => Some(dev_auth.to_owned()),
+                _ => None,
+            };
+            Config::new("a".into(), get).wanted_security().map_err(|error| error.kind())
+        };
+        assert_eq!(with(" Secure", "true"), Ok(Security::Secure));
+        assert_eq!(with("open", "false"), Ok(Security::Open));
+        assert_eq!(with("open", "true"), Err(ErrorKind::InvalidArgument));
+        assert_eq!(with("closed", ""), Err(ErrorKind::InvalidArgument));
         assert_eq!(set.key_dir, PathBuf::from(".keys"));
         assert_eq!((set.resolve_cache_ttl, set.metrics_window), (Duration::from_millis(500), 16));
     }

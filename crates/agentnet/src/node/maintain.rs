@@ -38,6 +38,8 @@ pub(super) async fn run(inner: Arc<Inner>) {
         let current = *state.borrow();
         if current.reconnects != reconnects {
             reconnects = current.reconnects;
+            // News of keys may have been missed.
+            inner.auth.keys().forget_all();
             inner.outbox.all_due(now);
             inner.receipts.all_due(now);
             next_hello = now;

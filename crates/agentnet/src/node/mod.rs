@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-use agentnet_proto::{AccountId, SharedClock, ids::SharedIds};
+use agentnet_proto::{AccountId, SharedClock, Timestamp, ids::SharedIds};
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,7 @@ pub(crate) use config::Config;
 use session::Session;
 
 use crate::{
-    auth::DevAuth,
+    auth::Auth,
     connect::Connection,
     error::Error,
     groups::Members,
@@ -49,7 +49,9 @@ pub(crate) struct Inner {
     session: RwLock<Session>,
     pub(crate) clock: SharedClock,
     pub(crate) ids: SharedIds,
-    pub(crate) auth: Option<DevAuth>,
+    pub(crate) auth: Auth,
+    /// When this session began: what was sent before didn't come in live.
+    pub(crate) began_at: Timestamp,
     pub(crate) metrics: Metrics,
     pub(crate) outbox: Outbox,
     pub(crate) receipts: ReceiptBox,

@@ -6,17 +6,19 @@ use std::{
 };
 
 use agentnet_proto::{
-    AccountId, Clock, IdGen, Subject,
+    AccountId, Clock, IdGen, Security, Subject,
     rpc::{AgentInfo, Goodbye, ListRequest, RegisterRequest, RegisterResponse, RpcMethod},
     schema_version,
+    signature::Purpose,
 };
 use tokio::time::Instant;
 
 use super::{Config, Inner};
 use crate::{
-    auth::DevAuth,
+    auth::{Auth, Registrant},
     error::{Error, ErrorKind},
     registry::RegistryClient,
+    send::Extras,
 };
 
 /// What the registry gave us.
@@ -47,24 +49,33 @@ impl Session {
 pub(super) async fn register(
     config: &Config,
     registry: &RegistryClient,
-    auth: Option<&DevAuth>,
+    auth: &Auth,
     account: Option<&AccountId>,
     clock: &dyn Clock,
     ids: &dyn IdGen,
 ) -> Result<(AccountId, RegisterResponse), Error> {
     let account_id = account.map(ToString::to_string).or_else(|| config.account_id.clone());
+    // An identity that was chosen is more than the role it is used in.
+    let identity = config.identity.as_ref().map(|identity| identity.name().to_owned());
+    let username = config.username.clone().or(identity).or_else(|| config.identity_name.clone());
     let request = RegisterRequest {
         agent_id: config.agent_id.clone(),
         name: config.name.clone(),
-        username: config.username.clone(),
+        username: username.clone(),
         account_id: account_id.clone(),
         capabilities: config.capabilities.clone(),
         metadata: config.metadata.clone(),
         enrolment_token: config.enrolment_token.clone(),
-        auth: auth.map(|auth| {
-            let username = config.username.as_deref();
-            auth.register(&config.agent_id, &config.name, username, account_id.as_deref(), clock, ids)
-        }),
+        auth: auth.register_block(
+            Registrant {
+                agent_id: &config.agent_id,
+                name: &config.name,
+                username: username.as_deref(),
+                account_id: account_id.as_deref(),
+            },
+            clock,
+            ids,
+        ),
         schema_version: Some(schema_version::CURRENT.to_owned()),
     };
     let answer = registry.register(&request).await?;
@@ -92,7 +103,7 @@ impl Inner {
             last_seen: Some(self.clock.now().to_string()),
             schema_version: Some(schema_version::CURRENT.to_owned()),
         };
-        self.presence(RpcMethod::Hello, serde_json::to_vec(&info)).await
+        self.presence(RpcMethod::Hello, &Purpose::Hello, serde_json::to_vec(&info)).await
     }
 
     pub(super) async fn goodbye(&self) -> Result<(), Error> {
@@ -101,16 +112,26 @@ impl Inner {
             session_tag: self.session_tag().to_string(),
             seen_at: self.clock.now().to_string(),
         };
-        self.presence(RpcMethod::Goodbye, serde_json::to_vec(&goodbye)).await
+        self.presence(RpcMethod::Goodbye, &Purpose::Goodbye, serde_json::to_vec(&goodbye)).await
     }
 
-    async fn presence(&self, method: RpcMethod, body: serde_json::Result<Vec<u8>>) -> Result<(), Error> {
+    async fn presence(
+        &self,
+        method: RpcMethod,
+        purpose: &Purpose<'_>,
+        body: serde_json::Result<Vec<u8>>,
+    ) -> Result<(), Error> {
         let body = body.map_err(|e| {
             Error::new(ErrorKind::InvalidArgument, "the agent's metadata can't be written as JSON")
                 .source_of(e)
         })?;
         let deadline = Instant::now() + Duration::from_secs(1);
-        self.publish(Subject::Registry(method).to_string(), None, body.into(), deadline).await
+        let subject = match self.auth.security() {
+            Security::Secure => Subject::RegistryAs(method, self.account.clone()),
+            Security::Open | Security::Signed => Subject::Registry(method),
+        };
+        let signature = self.auth.signature(purpose, &body);
+        self.publish(subject.to_string(), Extras { reply: None, signature }, body.into(), deadline).await
     }
 
     /// Registers again if the registry doesn't know the session any more; whether that is settled.
@@ -136,8 +157,7 @@ impl Inner {
             }
         }
         let (clock, ids) = (self.clock.as_ref(), self.ids.as_ref());
-        let auth = self.auth.as_ref();
-        match register(&self.config, &self.registry, auth, Some(&self.account), clock, ids).await {
+        match register(&self.config, &self.registry, &self.auth, Some(&self.account), clock, ids).await {
             Ok((account, answer)) if account == self.account => {
                 tracing::info!(account = %self.account, session = answer.session_tag, "registered again");
                 self.metrics.registrations.up();

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc};
 
-use agentnet_proto::{Capability, Receipt, StoredNotice, Subject, rpc::ThreadEvent};
+use agentnet_proto::{AccountEvent, Capability, EventType, StoredNotice, Subject, rpc::ThreadEvent};
 use async_nats::Subscriber;
 use futures_util::{FutureExt as _, StreamExt as _, stream::SelectAll};
 use tokio::task::JoinHandle;
@@ -30,6 +30,7 @@ pub(super) struct Subscriptions {
     threads: Subscriber,
     stored: Subscriber,
     replies: Subscriber,
+    keys: Option<Subscriber>,
     intake: Option<Intake>,
 }
 
@@ -49,11 +50,13 @@ async fn subscribe(connection: &Connection, subject: &Subject) -> Result<Subscri
 }
 
 impl Subscriptions {
-    /// Subscribes to what concerns the account as a sender, and with a handler as a recipient.
+    /// Subscribes to what concerns the account as a sender, and with a handler as a recipient; to news of keys where
+    /// signatures are checked.
     pub(super) async fn open(
         connection: &Connection,
         account: &agentnet_proto::AccountId,
         capabilities: Option<&[Capability]>,
+        checks: bool,
     ) -> Result<Self, Error> {
         let id = || account.clone();
         let replies = connection
@@ -61,6 +64,10 @@ impl Subscriptions {
             .subscribe(Subject::all_replies(account))
             .await
             .map_err(|e| connection.unavailable().source_of(e))?;
+        let keys = match checks {
+            true => Some(subscribe(connection, &Subject::Event(EventType::Keys)).await?),
+            false => None,
+        };
         let intake = match capabilities {
             None => None,
             Some(names) => {
@@ -80,6 +87,7 @@ impl Subscriptions {
             threads: subscribe(connection, &Subject::Threads(id())).await?,
             stored: subscribe(connection, &Subject::Stored(id())).await?,
             replies,
+            keys,
             intake,
         })
     }
@@ -87,16 +95,14 @@ impl Subscriptions {
 
 /// Starts everything.
 pub(super) fn spawn(inner: &Arc<Inner>, subscriptions: Subscriptions, handler: Option<&Handler>) -> Tasks {
-    let Subscriptions { receipts, threads, stored, replies, intake } = subscriptions;
-    run(inner, "reader of receipts", receipts, |inner, message| {
-        match serde_json::from_slice::<Receipt<Cow<'_, str>>>(&message.payload) {
-            Ok(receipt) => {
-                inner.outbox.receipt(&receipt);
-            }
-            Err(error) => tracing::debug!(%error, "receipt ignored: can't be read"),
-        }
-    });
-    run(inner, "reader of confirmations", stored, |inner, message| {
+    let Subscriptions { receipts, threads, stored, replies, keys, intake } = subscriptions;
+    run(
+        inner,
+        "reader of receipts",
+        receipts,
+        |inner, message| async move { inner.take_receipt(&message).await },
+    );
+    run(inner, "reader of confirmations", stored, |inner, message| async move {
         match serde_json::from_slice::<StoredNotice<Cow<'_, str>>>(&message.payload) {
             Ok(notice) => {
                 inner.outbox.stored(notice.message_ids.iter().map(|id| &**id));
@@ -108,13 +114,25 @@ pub(super) fn spawn(inner: &Arc<Inner>, subscriptions: Subscriptions, handler: O
             Err(error) => tracing::warn!(%error, "confirmation ignored: can't be read"),
         }
     });
-    run(inner, "reader of threads", threads, |inner, message| {
+    run(inner, "reader of threads", threads, |inner, message| async move {
         match serde_json::from_slice::<ThreadEvent>(&message.payload) {
             Ok(event) => inner.members_changed(&event),
             Err(error) => tracing::debug!(%error, "news of a thread ignored: can't be read"),
         }
     });
-    run(inner, "reader of replies", replies, |inner, message| inner.take_reply(message));
+    run(
+        inner,
+        "reader of replies",
+        replies,
+        |inner, message| async move { inner.take_reply(&message).await },
+    );
+    if let Some(keys) = keys {
+        run(inner, "reader of news of keys", keys, |inner, message| async move {
+            if let Ok(event) = serde_json::from_slice::<AccountEvent>(&message.payload) {
+                inner.auth.keys().changed(&event);
+            }
+        });
+    }
     let maintenance = maintain::run(Arc::clone(inner));
     spawn_watched(inner, "maintenance", maintenance);
     let mut tasks = Tasks::default();
@@ -144,17 +162,19 @@ fn spawn_watched(
     })
 }
 
-/// Reads a subscription whose messages are taken in without waiting.
-fn run(
+/// Reads a subscription, one message after the other. None waits for long: for a key to check with at most.
+fn run<F>(
     inner: &Arc<Inner>,
     name: &'static str,
     mut subscription: Subscriber,
-    take: impl Fn(&Arc<Inner>, &async_nats::Message) + Send + 'static,
-) {
+    take: impl Fn(Arc<Inner>, async_nats::Message) -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send,
+{
     let node = Arc::clone(inner);
     spawn_watched(inner, name, async move {
         while let Some(message) = subscription.next().await {
-            take(&node, &message);
+            take(Arc::clone(&node), message).await;
         }
     });
 }

@@ -26,6 +26,9 @@ pub(crate) struct Head {
     /// Whether several answer it, or nobody.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) group: bool,
+    /// Its signature header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) signature: Option<String>,
     /// When its time to live is over, in milliseconds since 1970 by this agent's clock.
     pub(crate) expires_at_ms: i64,
 }
@@ -136,9 +139,17 @@ impl Outbox {
             } else {
                 now.checked_sub(late).unwrap_or(now)
             };
-            let outgoing =
-                Outgoing { body, pause, expires, must_confirm: true, seen: true, content: None, _room: room };
-            let track = Track::new(head.recipient.as_deref(), head.group, now);
+            let track = Track::new(head.recipient.as_deref(), head.group, now).of_body(&body);
+            let outgoing = Outgoing {
+                body,
+                signature: head.signature.map(Into::into),
+                pause,
+                expires,
+                must_confirm: true,
+                seen: true,
+                content: None,
+                _room: room,
+            };
             let (track, _) = self.insert(&id, track, outgoing, now)?;
             restored.push(Restored { message_id: id.to_string(), thread_id: head.thread_id, track, expires });
         }

@@ -61,6 +61,8 @@ pub(crate) struct Room {
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) body: Bytes,
+    /// The signature header of every copy.
+    pub(crate) signature: Option<Arc<str>>,
     /// How long to wait for a confirmation before sending another copy.
     pub(crate) pause: Duration,
     /// When its time to live is over.
@@ -101,6 +103,7 @@ struct Book {
 #[derive(Debug)]
 pub(crate) struct Resend {
     pub(crate) body: Bytes,
+    pub(crate) signature: Option<Arc<str>>,
     pub(crate) track: Arc<Track>,
     /// Its time to live is over: it is stored for the history, and not delivered.
     pub(crate) late: bool,
@@ -272,6 +275,12 @@ impl Outbox {
         }
     }
 
+    /// Whether somebody follows the message of a receipt that would say something new if it is genuine.
+    pub(crate) fn wants<S: AsRef<str>>(&self, receipt: &Receipt<S>) -> bool {
+        let track = self.lock().entries.get(receipt.message_id.as_ref()).map(|e| Arc::clone(&e.track));
+        track.is_some_and(|track| track.wants(receipt))
+    }
+
     /// A recipient's receipt; whether it was about a message that somebody follows.
     pub(crate) fn receipt<S: AsRef<str>>(&self, receipt: &Receipt<S>) -> bool {
         let track = self.lock().entries.get(receipt.message_id.as_ref()).map(|e| Arc::clone(&e.track));
@@ -334,6 +343,7 @@ impl Outbox {
             pending.due = (after(now, pause).min(if late { expires + LATE_MAX } else { expires }), number);
             resends.push(Resend {
                 body: pending.outgoing.body.clone(),
+                signature: pending.outgoing.signature.clone(),
                 track: Arc::clone(&entry.track),
                 late,
             });

@@ -15,6 +15,7 @@ fn outbox(max: usize) -> Outbox {
 fn put(outbox: &Outbox, id: &str) -> Arc<Track> {
     let now = Instant::now();
     let outgoing = Outgoing {
+        signature: None,
         body: Bytes::from(id.to_owned()),
         pause: PAUSE,
         expires: now + TTL,

@@ -2,10 +2,13 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use agentnet_proto::{ErrorCode, Receipt, ReceiptStatus};
+use agentnet_proto::{ErrorCode, Receipt, ReceiptStatus, envelope::body_hash};
 use tokio::{sync::Notify, time::Instant};
 
-use crate::send::{Refusal, Stage};
+use crate::{
+    inbox::hex,
+    send::{Refusal, Stage},
+};
 
 /// Codes after which the network tries again by itself.
 pub(crate) fn is_transient(code: &str) -> bool {
@@ -133,6 +136,8 @@ pub(crate) struct Track {
     recipient: Option<Box<str>>,
     /// A group's members answer each for themselves: the refusal of one doesn't fail the message.
     group: bool,
+    /// SHA-256 of the message, where receipts must name it.
+    body_sha256: Option<[u8; 32]>,
 }
 
 impl Track {
@@ -142,7 +147,14 @@ impl Track {
             changed: Notify::new(),
             recipient: recipient.map(Into::into),
             group,
+            body_sha256: None,
         }
+    }
+
+    /// Receipts that name another body than this don't count.
+    pub(crate) fn of_body(mut self, body: &[u8]) -> Self {
+        self.body_sha256 = Some(body_hash(body));
+        self
     }
 
     pub(crate) fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -160,13 +172,32 @@ impl Track {
 
     /// Applies a receipt if it comes from whom the message was for.
     pub(crate) fn receipt<S: AsRef<str>>(&self, receipt: &Receipt<S>) -> bool {
-        let from = text(receipt.from_account_id.as_ref());
-        let other = self.recipient.as_deref().zip(from).is_some_and(|(a, b)| a != b);
-        if other || (self.group && receipt.status == ReceiptStatus::Rejected) {
+        if !self.may_be_from(receipt) {
             return false;
         }
         self.update(|p| p.receipt(receipt));
         true
+    }
+
+    /// Whether the receipt would say something new.
+    pub(crate) fn wants<S: AsRef<str>>(&self, receipt: &Receipt<S>) -> bool {
+        let progress = self.progress();
+        let is_known = match receipt.status {
+            ReceiptStatus::Accepted => progress.accepted,
+            ReceiptStatus::Processed => progress.processed,
+            ReceiptStatus::Rejected => progress.processed,
+            ReceiptStatus::Other(_) => true,
+        };
+        !is_known && self.may_be_from(receipt)
+    }
+
+    fn may_be_from<S: AsRef<str>>(&self, receipt: &Receipt<S>) -> bool {
+        let from = text(receipt.from_account_id.as_ref());
+        let other = self.recipient.as_deref().zip(from).is_some_and(|(a, b)| a != b);
+        let body = self.body_sha256.as_ref().zip(text(receipt.body_sha256.as_ref()));
+        let of_another_body = body.is_some_and(|(sent, named)| hex(sent) != named);
+        let is_one_members = self.group && receipt.status == ReceiptStatus::Rejected;
+        !(other || of_another_body || is_one_members)
     }
 
     pub(crate) fn is_group(&self) -> bool {

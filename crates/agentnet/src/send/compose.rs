@@ -1,11 +1,12 @@
 //! From a draft to the bytes that are published, again and again the same.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use agentnet_proto::{
     Envelope, ErrorCode, Payload, Priority,
     envelope::{MAX_FIELD_LEN, MAX_TTL, default_thread_id},
     schema_version,
+    signature::Purpose,
 };
 use bytes::Bytes;
 
@@ -76,6 +77,8 @@ pub(crate) struct Composed {
     pub(crate) message_id: String,
     pub(crate) thread_id: String,
     pub(crate) body: Bytes,
+    /// The signature over the body, which goes with every copy.
+    pub(crate) signature: Option<Arc<str>>,
     pub(crate) ttl: Duration,
 }
 
@@ -137,9 +140,7 @@ impl Inner {
             content_type: draft.content_type,
             extra: BTreeMap::new(),
         };
-        if let Some(auth) = &self.auth {
-            auth.sign(&mut envelope)?;
-        }
+        self.auth.add_block(&mut envelope)?;
         let body = envelope.encode().map_err(|e| {
             Error::new(ErrorKind::InvalidArgument, "the message can't be written as JSON").source_of(e)
         })?;
@@ -153,6 +154,7 @@ impl Inner {
         Ok(Composed {
             message_id: envelope.message_id,
             thread_id: envelope.thread_id.unwrap_or_default(),
+            signature: self.auth.signature(&Purpose::Message, &body),
             body: body.into(),
             ttl,
         })

@@ -14,7 +14,7 @@ pub(crate) use builder::{MIN_RECEIPT_TIMEOUT, payload_of};
 pub(crate) use compose::{Composed, Draft};
 pub use handle::DeliveryHandle;
 pub(crate) use options::draft_options;
-pub(crate) use publish::{GIVE_UP, Patience};
+pub(crate) use publish::{Extras, GIVE_UP, Patience};
 pub(crate) use route::Route;
 
 /// How far a message got. Later stages imply that the earlier ones were or will be reached.

@@ -7,12 +7,13 @@ use std::{
 };
 
 use agentnet_proto::{Subject, envelope::LATE_HEADER};
-use async_nats::{HeaderMap, client::PublishErrorKind};
+use async_nats::client::PublishErrorKind;
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{DeliveryHandle, Draft, Route};
 use crate::{
+    auth::headers,
     deadline::{after, within},
     error::{Error, ErrorKind},
     node::Inner,
@@ -29,6 +30,15 @@ pub(crate) struct Patience {
     pub(crate) retry_attempts: u32,
     /// Whether closing the node waits until the message is stored.
     pub(crate) must_confirm: bool,
+}
+
+/// What goes beside the body of a publish.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Extras {
+    /// The NATS reply subject.
+    pub(crate) reply: Option<String>,
+    /// The signature header.
+    pub(crate) signature: Option<Arc<str>>,
 }
 
 impl Inner {
@@ -50,9 +60,13 @@ impl Inner {
         let give_up = started + composed.ttl.min(GIVE_UP);
         let room = self.outbox.reserve(composed.body.len(), give_up).await?;
         let group = matches!(route, Route::Thread(..));
-        let track = Track::new(route.account().map(AsRef::as_ref), group, started);
+        let mut track = Track::new(route.account().map(AsRef::as_ref), group, started);
+        if self.auth.checks() {
+            track = track.of_body(&composed.body);
+        }
         let outgoing = Outgoing {
             body: composed.body.clone(),
+            signature: composed.signature.clone(),
             pause: patience.receipt_timeout,
             expires,
             must_confirm: patience.must_confirm,
@@ -77,6 +91,7 @@ impl Inner {
                 thread_id: handle.thread_id.clone(),
                 recipient: route.account().map(ToString::to_string),
                 group,
+                signature: composed.signature.as_deref().map(str::to_owned),
                 expires_at_ms: self.clock.now().saturating_add(composed.ttl).unix_millis(),
             };
             // What isn't on the disk isn't sent.
@@ -96,12 +111,10 @@ impl Inner {
             if self.connection.is_connected() {
                 handle.track.attempted(started);
             }
+            let extras = Extras { reply, signature: composed.signature };
             for subject in route.subjects() {
-                self.publish(subject, reply.clone(), composed.body.clone(), give_up).await.inspect_err(
-                    |_| {
-                        self.outbox.discard(&handle.message_id);
-                    },
-                )?;
+                let sent = self.publish(subject, extras.clone(), composed.body.clone(), give_up).await;
+                sent.inspect_err(|_| self.outbox.discard(&handle.message_id))?;
             }
         }
         Ok(handle)
@@ -133,15 +146,23 @@ impl Inner {
     pub(crate) async fn publish(
         &self,
         subject: String,
-        reply: Option<String>,
+        extras: Extras,
         body: Bytes,
         deadline: Instant,
     ) -> Result<(), Error> {
         let client = self.connection.client();
-        let sent = match reply {
-            None => within(deadline, client.publish(subject, body)).await,
-            Some(reply) => within(deadline, client.publish_with_reply(subject, reply, body)).await,
+        let headers = extras.signature.as_deref().map(headers);
+        let publish = async {
+            match (extras.reply, headers) {
+                (None, None) => client.publish(subject, body).await,
+                (None, Some(headers)) => client.publish_with_headers(subject, headers, body).await,
+                (Some(reply), None) => client.publish_with_reply(subject, reply, body).await,
+                (Some(reply), Some(headers)) => {
+                    client.publish_with_reply_and_headers(subject, reply, headers, body).await
+                }
+            }
         };
+        let sent = within(deadline, publish).await;
         match sent {
             Ok(Ok(())) | Err(_) => Ok(()),
             Ok(Err(error)) => Err(match error.kind() {
@@ -176,9 +197,9 @@ impl Inner {
             // One that the server doesn't carry must not hold up the others.
             let _ = self.publish_copy(subject.clone(), resend, deadline).await;
         }
-        for (subject, body) in receipts {
+        for (subject, signature, body) in receipts {
             self.metrics.receipts_resent.up();
-            let _ = self.publish(subject, None, body, deadline).await;
+            let _ = self.publish(subject, Extras { reply: None, signature }, body, deadline).await;
         }
     }
 }
@@ -187,9 +208,10 @@ impl Inner {
     /// Publishes a further copy, for nobody but the network.
     async fn publish_copy(&self, subject: String, resend: Resend, deadline: Instant) -> Result<(), Error> {
         if !resend.late {
-            return self.publish(subject, None, resend.body, deadline).await;
+            let extras = Extras { reply: None, signature: resend.signature };
+            return self.publish(subject, extras, resend.body, deadline).await;
         }
-        let mut headers = HeaderMap::new();
+        let mut headers = resend.signature.as_deref().map(headers).unwrap_or_default();
         headers.insert(LATE_HEADER, "1");
         let client = self.connection.client();
         match within(deadline, client.publish_with_headers(subject, headers, resend.body)).await {

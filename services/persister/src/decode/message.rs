@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agentnet_proto::{
     AccountId, Addressee, Envelope, ErrorCode, Subject,
-    envelope::{LATE_HEADER, MAX_FIELD_LEN, SIGNATURE_HEADER, body_hash, kind},
+    envelope::{CLOCK_TOLERANCE, LATE_HEADER, MAX_FIELD_LEN, MAX_TTL_MS, SIGNATURE_HEADER, body_hash, kind},
 };
 use agentnet_store::ingest::{Item, MessageRow, Recipient};
 
@@ -25,8 +25,9 @@ pub(super) fn from_envelope(
         raw.headers.as_ref().and_then(|headers| headers.get(SIGNATURE_HEADER)).map(|s| s.as_str());
     check(&envelope, signature)?;
     check_thread(&mut envelope)?;
-    let late = is_late(raw, subject);
-    let recipients = recipients(&envelope, subject, late);
+    check_ttl(&envelope)?;
+    let late = is_late(raw, subject, &envelope, rules);
+    let recipients = recipients(&envelope, subject, late, rules)?;
     let digest = payload::digest(envelope.payload.get());
     let bytes = i64::try_from(digest.bytes).unwrap_or(i64::MAX);
     let answer = envelope
@@ -97,31 +98,58 @@ fn check(envelope: &Envelope, signature: Option<&str>) -> Result<(), Refusal> {
     fields::check_opt(SIGNATURE_HEADER, signature)
 }
 
+/// The longest time to live that a sender may ask for.
+fn check_ttl(envelope: &Envelope) -> Result<(), Refusal> {
+    if envelope.ttl_ms.is_some_and(|ms| ms > MAX_TTL_MS) {
+        return Err(Refusal::new(ErrorCode::TtlTooLong, ErrorCode::TtlTooLong.meaning().trim()));
+    }
+    Ok(())
+}
+
 /// Who must get the message. What the body says counts, because a resend comes on a subject that names nobody; only an
 /// envelope without any account (the original's `to_agent` may be a mere label) is taken for the inbox it lay in.
-fn recipients(envelope: &Envelope, subject: &Subject, late: bool) -> Vec<Recipient> {
+fn recipients(
+    envelope: &Envelope,
+    subject: &Subject,
+    late: bool,
+    rules: &Rules,
+) -> Result<Vec<Recipient>, Refusal> {
     if envelope.is_reply() || matches!(subject, Subject::Replies(..)) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let account = |id: &AccountId| id.as_str().to_owned();
     let name = match (envelope.addressee(), subject) {
         (Ok(Addressee::Capability(capability)), _) => format!("capability:{capability}"),
         // One delivery for each member: the store knows them.
         (Ok(Addressee::Thread(id)), _) => format!("thread:{id}"),
-        (Ok(Addressee::Account(id)), _) if envelope.to_account_id.is_some() => account(&id),
+        (Ok(Addressee::Account(id)), _) if envelope.to_account_id.is_some() || rules.is_signed => {
+            account(&id)
+        }
+        // Nobody signed the subject.
+        (Err(_), _) if rules.is_signed => {
+            return Err(Refusal::new(
+                ErrorCode::WrongRecipient,
+                "the envelope names nobody to deliver it to",
+            ));
+        }
         (_, Subject::Inbox(id)) => account(id),
         (Ok(Addressee::Account(id)), _) => account(&id),
         (Err(_), Subject::Capability(capability)) => format!("capability:{capability}"),
-        (Err(_), _) => return Vec::new(),
+        (Err(_), _) => return Ok(Vec::new()),
     };
-    vec![Recipient { name, redeliver: !late && is_redelivered(envelope) }]
+    Ok(vec![Recipient { name, redeliver: !late && is_redelivered(envelope) }])
 }
 
 /// Whether the sender says that the time to live is over. Counted from now the message would live on, and a request be
 /// handled after its requester has given up; the sender's clock is not asked when that was, its word is enough, as it
 /// shortens the life of its own message only. The first copy to come decides.
-fn is_late(raw: &Raw, subject: &Subject) -> bool {
+///
+/// Where senders sign, the header isn't signed: then what they signed must say the same.
+fn is_late(raw: &Raw, subject: &Subject, envelope: &Envelope, rules: &Rules) -> bool {
+    let latest = raw.received_at.saturating_add(CLOCK_TOLERANCE);
+    let is_over = || envelope.effective_expiry().is_some_and(|end| end <= latest);
     *subject == Subject::Resend
+        && (!rules.is_signed || is_over())
         && raw.headers.as_ref().is_some_and(|headers| headers.get(LATE_HEADER).is_some())
 }
 

@@ -12,7 +12,7 @@ use agentnet_store::ingest::Item;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 
-pub(crate) use self::refuse::refused_by_database;
+pub(crate) use self::refuse::{refused_by_database, unproved};
 pub use self::reply::decode_tapped;
 
 /// What to check against and to count with.
@@ -22,6 +22,8 @@ pub struct Rules {
     pub max_message_bytes: usize,
     /// Bytes of payload that count as a token, at least 1.
     pub chars_per_token: u32,
+    /// Whether senders are proved by what they signed: then only what the body says counts.
+    pub is_signed: bool,
 }
 
 /// One thing as it came.
@@ -93,7 +95,7 @@ impl Refusal {
 /// Decodes and checks. Never fails: what can't be stored becomes a row of the quarantine.
 pub fn decode(raw: &Raw, rules: &Rules) -> Decoded {
     let decoded = check_headers(raw).and_then(|()| match parse_subject(&raw.subject)? {
-        Subject::Receipts(_) => receipt::decode(raw),
+        Subject::Receipts(_) => receipt::decode(raw, rules),
         subject => message::decode(raw, &subject, rules),
     });
     decoded.unwrap_or_else(|refusal| refuse::quarantine(raw, &refusal))

@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use agentnet_proto::{AccountId, ErrorCode, Receipt, ReceiptStatus, schema_version};
 use agentnet_store::ingest::{Effect, Item, ReceiptRow};
 
-use super::{About, Answer, Decoded, Raw, Refusal, fields};
+use super::{About, Answer, Decoded, Raw, Refusal, Rules, fields};
 
 /// After so many deliveries by the stream the message of a receipt isn't waited for any longer. The receipt is then
 /// kept with the account's own delivery, which is right for all but capabilities.
 const GIVE_UP_AFTER: i64 = 5;
 
-pub(super) fn decode(raw: &Raw) -> Result<Decoded, Refusal> {
+pub(super) fn decode(raw: &Raw, rules: &Rules) -> Result<Decoded, Refusal> {
     let receipt: Receipt<Cow<'_, str>> = serde_json::from_slice(&raw.body).map_err(|error| {
         let code = if error.is_data() { ErrorCode::InvalidField } else { ErrorCode::InvalidJson };
         Refusal::new(code, format!("not a receipt: {error}"))
@@ -30,7 +30,14 @@ pub(super) fn decode(raw: &Raw) -> Result<Decoded, Refusal> {
         Some(_) => Some(account.to_owned()),
         None => (raw.delivered >= GIVE_UP_AFTER).then(|| account.to_owned()),
     };
+    let body_sha256 = match receipt.body_sha256.as_deref().filter(|_| rules.is_signed) {
+        Some(text) => Some(hash(text).ok_or_else(|| {
+            Refusal::new(ErrorCode::InvalidField, "body_sha256 is not a hash in lower-case hex")
+        })?),
+        None => None,
+    };
     let row = ReceiptRow {
+        body_sha256,
         effect: effect(&receipt),
         account_id: account.to_owned(),
         recipient,
@@ -48,6 +55,24 @@ pub(super) fn decode(raw: &Raw) -> Result<Decoded, Refusal> {
         about: About::Receipt(receipt.status),
     });
     Ok(Decoded { item: Item::Receipt(Box::new(row)), answer })
+}
+
+/// 64 digits of lower-case hex.
+fn hash(text: &str) -> Option<[u8; 32]> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != 32 || !rest.is_empty() {
+        return None;
+    }
+    let mut hash = [0; 32];
+    for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(hash)
 }
 
 fn effect(receipt: &Receipt<Cow<'_, str>>) -> Effect {

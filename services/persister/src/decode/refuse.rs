@@ -32,6 +32,11 @@ pub(super) fn quarantine(raw: &Raw, refusal: &Refusal) -> Decoded {
     Decoded { item: Item::Quarantine(Box::new(row)), answer }
 }
 
+/// What takes the place of an item whose sender isn't proved.
+pub(crate) fn unproved(raw: &Raw, code: ErrorCode) -> Item {
+    quarantine(raw, &Refusal::new(code, code.meaning().trim())).item
+}
+
 /// What takes the place of an item whose content Postgres refused. `None` for what is in quarantine already.
 pub(crate) fn refused_by_database(
     item: &Item,

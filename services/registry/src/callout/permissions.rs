@@ -6,7 +6,7 @@
 //! | operator | as an agent | as an agent; everyone's inboxes and receipts, capabilities, all events |
 //! | gateway | the few requests of [`GATEWAY_METHODS`] under its own id | `_INBOX.<own id>.>`, public events |
 //! | registry | answers, redeliveries, notices, events | `registry.>`, events, [`super::SUBJECT`] |
-//! | persister | notices, and the few JetStream subjects of its stream and consumer | its inbox |
+//! | persister | notices, and the few JetStream subjects of its stream and consumer | its inbox, news of keys |
 //! | system | the request that ends a connection | its inbox |
 //! | unknown key | `registry.{network,register}.<its key>` | `_INBOX.<its key>.>` |
 //!
@@ -195,7 +195,10 @@ fn persister() -> Permissions {
         // Its health is a round trip to itself.
         below(PERSISTER_INBOX),
     ];
-    Permissions::new(stream.into_iter().chain(consumer).chain(rest), [below(PERSISTER_INBOX)])
+    Permissions::new(
+        stream.into_iter().chain(consumer).chain(rest),
+        [below(PERSISTER_INBOX), event(EventType::Keys)],
+    )
 }
 
 fn canonical(account: &AccountId) -> Result<&AccountId, ErrorCode> {

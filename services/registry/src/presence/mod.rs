@@ -172,6 +172,11 @@ impl Presence {
         heard
     }
 
+    /// Whose session it is, and whether it speaks 1.2; `None` for a session that isn't in memory.
+    pub fn whose(&self, tag: &str) -> Option<(Option<String>, bool)> {
+        self.read(|table| table.whose(tag))
+    }
+
     /// A goodbye. The row is ended by the next flush, whether the session was known or not.
     pub fn goodbye(&self, tag: &str) {
         self.tombstones.insert(tag.into(), ());

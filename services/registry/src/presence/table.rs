@@ -61,6 +61,11 @@ impl Table {
         self.keys.contains_key(tag)
     }
 
+    pub(super) fn whose(&self, tag: &str) -> Option<(Option<String>, bool)> {
+        let entry = self.sessions.get(self.keys.get(tag)?)?;
+        Some((entry.account_id.as_deref().map(str::to_owned), entry.speaks_1_2))
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.sessions.len() < self.max_sessions && self.bytes < self.max_bytes
     }

@@ -3,26 +3,27 @@
 use std::sync::{Arc, LazyLock};
 
 use agentnet_proto::rpc::AgentInfo;
-use agentnet_proto::{RpcError, Security};
+use agentnet_proto::signature::Purpose;
+use agentnet_proto::{RpcError, Security, Timestamp};
 use agentnet_service::rpc::decode_object;
 use agentnet_store::accounts::{Presented, Wish};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::identity;
+use super::whose::{self, Verdict};
 use crate::app::{App, REGISTER_DEADLINE};
 use crate::caller::Call;
 use crate::presence::Heard;
-use crate::validate;
+use crate::{signed, validate};
 
-/// Hellos without an account that are being resolved at once; others wait for their next heartbeat.
-static RESOLVING: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(4));
+/// Hellos that wait for Postgres at once; others wait for their next heartbeat.
+static RESOLVING: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(16));
 
 /// Takes a hello; `false` when it was dropped.
 pub(crate) async fn hello(app: Arc<App>, call: Call, body: Bytes) -> bool {
     let Ok(info) = decode_object::<AgentInfo>(&body) else { return false };
-    // In secure mode the subject proves the account, and a session belongs to it (nobody else may restore or alter it).
-    if check(&info).is_err() || !call.caller.may_be(info.account_id.as_deref()) {
+    if check(&info).is_err() {
         return false;
     }
     if info.account_id.as_deref().is_some_and(|id| app.suspended.contains(id))
@@ -30,16 +31,45 @@ pub(crate) async fn hello(app: Arc<App>, call: Call, body: Bytes) -> bool {
     {
         return false;
     }
+    // An old one, kept and said again, must not make a session look alive.
+    if signed::is_signed(&call) && !is_recent(&app, &info) {
+        return false;
+    }
+    let tag = info.session_tag.as_deref().unwrap_or_default();
+    match whose::may_speak(&app, &call, tag, info.account_id.as_deref(), &Purpose::Hello).await {
+        Verdict::Yes => take(app, info, body),
+        Verdict::No => false,
+        // Not awaited: later hellos mustn't wait for Postgres.
+        Verdict::AskStore(question) => {
+            let Ok(slot) = RESOLVING.try_acquire() else { return false };
+            tokio::spawn(async move {
+                let _slot = slot;
+                if question.answer(&app).await {
+                    take(app, info, body);
+                }
+            });
+            true
+        }
+    }
+}
+
+fn is_recent(app: &App, info: &AgentInfo) -> bool {
+    let (now, skew) = (app.now(), app.config.auth_max_skew);
+    let said_at = info.last_seen.as_deref().and_then(Timestamp::parse);
+    said_at.is_some_and(|at| (now.saturating_sub(skew)..=now.saturating_add(skew)).contains(&at))
+}
+
+/// Into the presence; `false` when there is no room, or nothing that says whose session it is.
+fn take(app: Arc<App>, info: AgentInfo, body: Bytes) -> bool {
     match app.presence.hello(info, app.now(), &app.config.server_id) {
         Heard::Touched | Heard::Changed | Heard::Restored => true,
         Heard::Refused => false,
         Heard::NeedsAccount => {
-            // Unsigned, so it may not make or join an account where signatures count.
+            // It may not make or join an account where signatures count.
             if app.config.security != Security::Open {
                 return false;
             }
             let Ok(slot) = RESOLVING.try_acquire() else { return false };
-            // Not awaited: later hellos mustn't wait for Postgres.
             tokio::spawn(async move {
                 let _slot = slot;
                 // Logged where it failed; the session's next hello tries again.

@@ -8,8 +8,9 @@ use agentnet_store::accounts::{self, Plan, Presented, Wish};
 use agentnet_store::sessions::{self, Session};
 use agentnet_store::{StoreError, capabilities, keys};
 
-use crate::app::{App, Failed, chain};
+use crate::app::{App, Failed};
 use crate::events::{announce_account, announce_keys};
+use crate::signed::{self, Signed, unvalidated};
 use crate::{access, enrolment};
 
 /// Plans that may turn out stale before we give up. Each failure means that somebody else succeeded.
@@ -19,7 +20,9 @@ const MAX_NONCE: usize = 128;
 
 /// A session to be opened with the account, and the proof of who opens it.
 pub(super) struct Opening<'a> {
-    /// The signature, if the request carries one.
+    /// The signature v2, checked; the only one that counts where it is there.
+    pub(super) signed: Option<&'a Signed>,
+    /// The original's signature, if the request carries one.
     pub(super) auth: Option<&'a AuthBlock>,
     /// The key that asks, where NATS proved that it speaks for no account yet.
     pub(super) unknown_key: Option<&'a PublicKey>,
@@ -27,6 +30,12 @@ pub(super) struct Opening<'a> {
     pub(super) enrolment_token: Option<&'a EnrolmentToken>,
     /// The session's row; account and username are filled in.
     pub(super) session: &'a mut Session,
+}
+
+/// What was proved: whose key it is, and what may be used once.
+struct Proof {
+    public_key: String,
+    nonce: String,
 }
 
 /// What an agent got.
@@ -48,7 +57,21 @@ pub(super) async fn settle(
     let failed = StoreError::query("register.transaction");
     for attempt in 0..MAX_ATTEMPTS {
         let mut tx = app.store.pool().begin().await.map_err(&failed)?;
-        let plan = accounts::plan(&mut *tx, wish, &*app.ids, attempt).await?;
+        let signed = opening.as_ref().and_then(|opening| opening.signed);
+        // A key that speaks for an account says which one is meant.
+        let owner = match signed {
+            Some(signed) => owner(&mut tx, signed, wish).await?,
+            None => None,
+        };
+        let wish = match &owner {
+            Some((account_id, username)) => Wish {
+                account_id: Some(account_id),
+                username: wish.username.or(Some(username)),
+                agent_id: wish.agent_id,
+            },
+            None => *wish,
+        };
+        let plan = accounts::plan(&mut *tx, &wish, &*app.ids, attempt).await?;
         access::check_standing(app, &plan.account_id)?;
         let enrolled = match &opening {
             Some(opening) => {
@@ -62,24 +85,13 @@ pub(super) async fn settle(
             return Err(RpcError::with_detail(ErrorCode::CapabilityRestricted, detail).into());
         }
         let proof = match &opening {
-            Some(opening) if app.config.security == Security::Signed => {
-                let expected = RegisterExpectation {
-                    agent_id: presented.agent_id,
-                    name: presented.name,
-                    username_given: wish.username.is_some(),
-                    username: &plan.username,
-                    account_id: &plan.account_id,
-                };
-                let proof = check_register(opening.auth, &expected, app.now(), app.config.auth_max_skew)
-                    .map_err(RpcError::from)?;
-                if proof.nonce.len() > MAX_NONCE || proof.nonce.contains('\0') {
-                    return Err(RpcError::from(ErrorCode::AuthClaimsInvalid).into());
-                }
-                if !spend_nonce(app, &mut tx, &plan, proof.nonce).await? {
-                    return Err(RpcError::from(ErrorCode::AuthNonceReplayed).into());
-                }
+            Some(opening) if app.config.security.wants_signatures() => {
+                let proof = prove(app, opening, presented, &wish, &plan)?;
+                signed::spend_text(app, &mut tx, &plan.account_id, &proof.nonce).await?;
                 if !plan.is_new() {
-                    check_key(app, &mut tx, &plan, proof.public_key).await?;
+                    check_key(app, &mut tx, &plan, &proof.public_key).await?;
+                } else {
+                    check_new(app, &mut tx, &wish, &proof.public_key).await?;
                 }
                 Some(proof)
             }
@@ -92,10 +104,10 @@ pub(super) async fn settle(
         }
         let mut bound = None;
         if let (Some(proof), true) = (proof, plan.is_new()) {
-            keys::bind(&mut tx, &plan.account_id, proof.public_key, app.now())
+            keys::bind(&mut tx, &plan.account_id, &proof.public_key, app.now())
                 .await
                 .map_err(|error| unvalidated(app, &error))?;
-            bound = Some(proof.public_key.to_owned());
+            bound = Some(proof.public_key);
         }
         if let Some(opening) = &mut opening {
             opening.session.account_id = Some(plan.account_id.clone());
@@ -109,15 +121,62 @@ pub(super) async fn settle(
     Err(RpcError::from(ErrorCode::IdentityFailed).into())
 }
 
-async fn spend_nonce(
-    app: &App,
+/// The account that the key speaks for, and its username. Two registrations with one new key follow each other.
+async fn owner(
     tx: &mut agentnet_store::Connection,
+    signed: &Signed,
+    wish: &Wish<'_>,
+) -> Result<Option<(String, String)>, Failed> {
+    let key = signed.key.to_string();
+    let find = async |tx: &mut agentnet_store::Connection| accounts::standing_of_key(tx, &key).await;
+    let found = match find(tx).await? {
+        Some(found) => Some(found),
+        None => {
+            keys::lock(tx, &key).await?;
+            find(tx).await?
+        }
+    };
+    match found {
+        Some(owner) if wish.account_id.is_none_or(|id| id == owner.account_id) => {
+            Ok(Some((owner.account_id, owner.username)))
+        }
+        Some(_) => {
+            Err(mismatch("the key speaks for another account; every account has a key of its own").into())
+        }
+        None => Ok(None),
+    }
+}
+
+/// Who opens the session, by its signature.
+fn prove(
+    app: &App,
+    opening: &Opening<'_>,
+    presented: &Presented<'_>,
+    wish: &Wish<'_>,
     plan: &Plan,
-    nonce: &str,
-) -> Result<bool, Failed> {
-    keys::spend_nonce(tx, &plan.account_id, nonce, app.config.auth_nonce_ttl)
-        .await
-        .map_err(|error| unvalidated(app, &error))
+) -> Result<Proof, RpcError> {
+    if let Some(signed) = opening.signed {
+        return Ok(Proof { public_key: signed.key.to_string(), nonce: signed.nonce.to_string() });
+    }
+    if app.config.security == Security::Secure {
+        return Err(ErrorCode::AuthRequired.into());
+    }
+    let expected = RegisterExpectation {
+        agent_id: presented.agent_id,
+        name: presented.name,
+        username_given: wish.username.is_some(),
+        username: &plan.username,
+        account_id: &plan.account_id,
+    };
+    let proof = check_register(opening.auth, &expected, app.now(), app.config.auth_max_skew)?;
+    if proof.nonce.len() > MAX_NONCE || proof.nonce.contains('\0') {
+        return Err(ErrorCode::AuthClaimsInvalid.into());
+    }
+    // As text, a weak key or another spelling of a key would be bound, and no signature of it ever be taken.
+    if proof.public_key.parse::<PublicKey>().is_err() {
+        return Err(ErrorCode::AuthPayloadInvalid.into());
+    }
+    Ok(Proof { public_key: proof.public_key.to_owned(), nonce: proof.nonce.to_owned() })
 }
 
 /// Only a new account binds its first key. One that exists without a key was made without proof, so no one can show
@@ -128,24 +187,41 @@ async fn check_key(
     plan: &Plan,
     public_key: &str,
 ) -> Result<(), Failed> {
-    let code = ErrorCode::AuthPublicKeyMismatch;
     match keys::active_key(tx, &plan.account_id).await.map_err(|error| unvalidated(app, &error))? {
         Some(bound) if bound == public_key => Ok(()),
-        Some(_) => Err(RpcError::from(code).into()),
+        Some(_) => Err(RpcError::from(ErrorCode::AuthPublicKeyMismatch).into()),
         None => {
             let detail = format!(
-                "the account of {} was made without a key; an operator has to bind one, or choose another username",
+                "no key speaks for the account of {}; an operator has to bind one, or choose another username",
                 plan.username
             );
-            Err(RpcError::with_detail(code, detail).into())
+            Err(mismatch(&detail).into())
         }
     }
 }
 
-/// Failures while checking a proof have a code of their own.
-fn unvalidated(app: &App, error: &StoreError) -> Failed {
-    app.failures.log("register.validate", &chain(error));
-    Failed::Refused(ErrorCode::AuthValidationFailed.into())
+/// A new account takes a key that never spoke for another one; original SDKs may have several accounts for one key. In
+/// secure mode the network alone makes account ids.
+async fn check_new(
+    app: &App,
+    tx: &mut agentnet_store::Connection,
+    wish: &Wish<'_>,
+    public_key: &str,
+) -> Result<(), Failed> {
+    if app.config.security == Security::Secure && wish.account_id.is_some() {
+        let detail =
+            "there is no such account, and the network makes the ids of new ones: leave account_id out";
+        return Err(RpcError::with_detail(ErrorCode::InvalidAccountId, detail).into());
+    }
+    let spans = keys::spans_of(tx, public_key).await.map_err(|error| unvalidated(app, &error))?;
+    if spans.iter().any(|span| !span.is_active()) {
+        return Err(mismatch("the key was taken out of use; a key that ended is never bound again").into());
+    }
+    Ok(())
+}
+
+fn mismatch(detail: &str) -> RpcError {
+    RpcError::with_detail(ErrorCode::AuthPublicKeyMismatch, detail)
 }
 
 /// Makes this and other replicas forget what they remember of the account.

@@ -32,6 +32,7 @@ pub(super) async fn message_search(
     let budget = app.row_budget();
     let work = async {
         let filter = MessageFilter {
+            message_id: None,
             reader: &access::reader(&app, &call.caller).await?,
             words: request.q.as_deref(),
             thread_id: request.thread_id.as_deref(),

@@ -3,6 +3,7 @@
 mod capabilities;
 mod deliveries;
 mod enrol;
+mod evidence;
 mod fit;
 pub(crate) mod goodbye;
 pub(crate) mod hello;
@@ -20,6 +21,8 @@ mod redrive;
 mod register;
 mod resolve_account;
 mod resolve_key;
+mod revoke;
+mod rotate;
 mod search;
 mod standing;
 mod suspend;
@@ -32,6 +35,7 @@ mod thread_list;
 mod thread_members;
 mod thread_messages;
 mod thread_status;
+mod whose;
 mod why;
 
 use std::future::Future;
@@ -94,6 +98,9 @@ pub(crate) async fn start(app: &Arc<App>, nats: &Nats) -> Result<RpcServer, Star
     builder = method::<wire::CapabilityGrant, _, _>(builder, app, capabilities::grant);
     builder = method::<wire::CapabilityRevoke, _, _>(builder, app, capabilities::revoke);
     builder = method::<wire::CapabilityList, _, _>(builder, app, capabilities::list);
+    builder = method::<wire::Evidence, _, _>(builder, app, evidence::evidence);
+    builder = method::<wire::Rotate, _, _>(builder, app, rotate::rotate);
+    builder = method::<wire::Revoke, _, _>(builder, app, revoke::revoke);
     builder = method::<wire::Metrics, _, _>(builder, app, metrics::metrics);
     builder = encoded(builder, app, RpcMethod::List, list::list);
     builder = encoded(builder, app, RpcMethod::Profile, profile::profile);
@@ -132,12 +139,14 @@ where
 {
     let app = app.clone();
     let subject = subject_of(&app, method);
+    let asked = method;
     let method = Method::new(method.as_str(), subject).queue(REGISTRY_QUEUE);
     let handler = handler(move |ctx: Ctx, body: bytes::Bytes| {
         let (run, app) = (run.clone(), app.clone());
         async move {
             let caller = caller::of_subject(app.config.security, &ctx.subject)?;
-            let call = Call { caller, headers: ctx.headers, body: body.clone() };
+            let call = Call { caller, headers: ctx.headers, body: body.clone(), signed: None };
+            let call = caller::prove(&app, asked, call).await?;
             if let Some(account) = call.caller.account() {
                 access::check_standing(&app, account.as_str())?;
             }
@@ -167,7 +176,7 @@ where
         let (run, app) = (run.clone(), app.clone());
         async move {
             let Ok(caller) = caller::of_subject(app.config.security, &ctx.subject) else { return false };
-            let call = Call { caller, headers: ctx.headers, body: body.clone() };
+            let call = Call { caller, headers: ctx.headers, body: body.clone(), signed: None };
             body.len() <= MAX_PUBLISH && run(app, call, body).await
         }
     });

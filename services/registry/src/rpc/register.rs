@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use agentnet_proto::dev_auth::AuthBlock;
 use agentnet_proto::rpc::{AgentInfo, RegisterRequest, RegisterResponse};
-use agentnet_proto::{ErrorCode, RpcError, schema_version};
+use agentnet_proto::signature::Purpose;
+use agentnet_proto::subject::AccountId;
+use agentnet_proto::{ErrorCode, RpcError, Security, schema_version};
 use agentnet_store::accounts::{Presented, Wish};
 use agentnet_store::sessions::Session;
 
@@ -13,6 +15,7 @@ use super::identity::{self, Opening};
 use crate::app::{App, REGISTER_DEADLINE};
 use crate::caller::{Call, Caller};
 use crate::presence::Opened;
+use crate::signed::{self, Signed};
 use crate::{events, validate};
 
 pub(super) async fn register(
@@ -21,6 +24,7 @@ pub(super) async fn register(
     request: RegisterRequest,
 ) -> Result<RegisterResponse, RpcError> {
     check(&request)?;
+    let (signed, own_account) = who(&app, &call, &request)?;
     if !app.presence.has_room() {
         return Err(RpcError::with_detail(
             ErrorCode::Busy,
@@ -48,11 +52,12 @@ pub(super) async fn register(
     let wish = Wish {
         agent_id: &agent_id,
         username: request.username.as_deref(),
-        account_id: request.account_id.as_deref(),
+        account_id: request.account_id.as_deref().or(own_account),
     };
     let presented =
         Presented { agent_id: &agent_id, name: &name, capabilities: &capabilities, metadata: &metadata };
     let opening = Opening {
+        signed: signed.as_ref(),
         auth: auth.as_ref(),
         unknown_key: match &call.caller {
             Caller::Key(key) => Some(key),
@@ -88,6 +93,35 @@ pub(super) async fn register(
         registered_at: now.to_string(),
         schema_version: Some(schema_version::CURRENT.to_owned()),
     })
+}
+
+/// The signature v2 of the request, if it carries one, and the account that the subject proves. In open mode signatures
+/// mean nothing.
+fn who<'a>(
+    app: &App,
+    call: &'a Call,
+    request: &RegisterRequest,
+) -> Result<(Option<Signed>, Option<&'a str>), RpcError> {
+    let own_account = call.caller.account().map(AccountId::as_str);
+    if own_account.is_some() && request.account_id.is_some() && own_account != request.account_id.as_deref() {
+        let detail = "the connection's key speaks for another account";
+        return Err(RpcError::with_detail(ErrorCode::AuthPublicKeyMismatch, detail));
+    }
+    let is_wanted = match app.config.security {
+        Security::Open => false,
+        Security::Signed => signed::is_signed(call),
+        Security::Secure => true,
+    };
+    if !is_wanted {
+        return Ok((None, own_account));
+    }
+    let signed = signed::one(call, &app.config.deployment, |nonce| Purpose::Register(nonce))?;
+    signed::is_fresh(app, &signed)?;
+    if matches!(&call.caller, Caller::Key(key) if *key != signed.key) {
+        let detail = "the request must be signed by the connection's key";
+        return Err(RpcError::with_detail(ErrorCode::AuthPublicKeyMismatch, detail));
+    }
+    Ok((Some(signed), own_account))
 }
 
 fn check(request: &RegisterRequest) -> Result<(), RpcError> {

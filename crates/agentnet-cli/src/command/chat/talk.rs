@@ -11,7 +11,6 @@ use agentnet::{
     proto::{AccountId, Envelope, IdGen as _, Payload, Subject, SystemClock, SystemIds},
 };
 use futures_util::StreamExt as _;
-use secrecy::ExposeSecret as _;
 use tokio::{signal, sync::mpsc};
 
 use super::{
@@ -54,7 +53,7 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let ids = SystemIds::new(SystemClock::shared());
     let thread = args.about.thread_id.clone().unwrap_or_else(|| format!("thread_cli_{}", ids.ulid_lower()));
-    let (node, incoming) = join(network).await?;
+    let (node, incoming) = join(ctx, network).await?;
     let mut reader = Reader::new(history, PROMPT)?;
     let view = View::new(ctx.out, args.raw, reader.above.take());
     let mut talk = Talk {
@@ -75,11 +74,11 @@ pub async fn run(
 
 /// A node that takes messages, and two ways for them to be heard: as a session of the account, which shares them with
 /// other chats, and as a listener that hears all of them, to pick those of this thread.
-async fn join(network: &Network) -> Result<(AgentNode, mpsc::Receiver<Heard>), Failure> {
+async fn join(ctx: &Context, network: &Network) -> Result<(AgentNode, mpsc::Receiver<Heard>), Failure> {
     let (heard, incoming) = mpsc::channel(INCOMING);
     let ours = heard.clone();
-    let node = AgentNode::builder(AGENT_ID)
-        .nats_url(network.url.expose_secret())
+    let node = ctx
+        .agent(network, AGENT_ID)
         .on_message(move |message| {
             let ours = ours.clone();
             async move {

@@ -1,0 +1,155 @@
+//! Checking who sent what came in.
+
+use std::{borrow::Cow, sync::PoisonError, time::Duration};
+
+use agentnet_proto::{
+    Envelope, ErrorCode, Receipt, Security,
+    rpc::ListRequest,
+    schema_version,
+    signature::{Deployment, HEADER, MessageProof, Purpose, check_header, read_header},
+};
+use async_nats::Message;
+use tokio::time::Instant;
+
+use super::Auth;
+use crate::{error::Error, registry::RegistryClient};
+
+/// How long it is remembered whether a session is older than 1.2, and of how many.
+pub(super) const OLD_SESSION_LIFE: Duration = Duration::from_secs(30);
+pub(super) const MAX_OLD_SESSIONS: usize = 10_000;
+
+/// Why something doesn't count.
+#[derive(Debug)]
+pub(crate) enum Unproved {
+    /// It isn't what its sender signed, or not from whom it says.
+    Refused(ErrorCode),
+    /// It couldn't be found out. The network delivers again.
+    Unknown(Error),
+}
+
+impl Unproved {
+    pub(super) fn key_not_found() -> Self {
+        Self::Refused(ErrorCode::AuthKeyNotFound)
+    }
+
+    /// The code under which it is counted.
+    pub(crate) fn code(&self) -> ErrorCode {
+        match self {
+            Self::Refused(code) => *code,
+            Self::Unknown(_) => ErrorCode::AuthValidationFailed,
+        }
+    }
+}
+
+impl From<ErrorCode> for Unproved {
+    fn from(code: ErrorCode) -> Self {
+        Self::Refused(code)
+    }
+}
+
+/// The signature header of something received.
+pub(crate) fn header_of(message: &Message) -> Option<&str> {
+    message.headers.as_ref()?.get(HEADER).map(|value| value.as_str())
+}
+
+impl Auth {
+    fn deployment(&self) -> Result<&Deployment, Unproved> {
+        // A registry that doesn't say the network's name knows no signature v2.
+        self.deployment.as_ref().ok_or(Unproved::Refused(ErrorCode::AuthSchemeInvalid))
+    }
+
+    /// Whether the envelope is its sender's, where the network wants that proved.
+    pub(crate) async fn check_message(
+        &self,
+        envelope: &Envelope,
+        message: &Message,
+        registry: &RegistryClient,
+    ) -> Result<(), Unproved> {
+        if !self.checks() {
+            return Ok(());
+        }
+        let proof = MessageProof::of(envelope, header_of(message), self.security)?;
+        let account = envelope.from_account_id.as_deref().unwrap_or_default();
+        let key = self.keys.key_of(account, registry).await?;
+        let unnamed = Deployment::default();
+        let deployment = match &proof {
+            MessageProof::Header(_) => self.deployment()?,
+            // The block covers no network's name.
+            MessageProof::Block(_) => self.deployment.as_ref().unwrap_or(&unnamed),
+        };
+        Ok(proof.check(&key, deployment, envelope, &message.payload)?)
+    }
+
+    /// As [`Self::check_message`], for a reply: in signed mode sessions before 1.2 don't sign theirs.
+    pub(crate) async fn check_reply(
+        &self,
+        reply: &Envelope,
+        message: &Message,
+        registry: &RegistryClient,
+    ) -> Result<(), Unproved> {
+        let checked = self.check_message(reply, message, registry).await;
+        if let Err(Unproved::Refused(ErrorCode::AuthMissing)) = checked
+            && self
+                .is_old(reply.from_account_id.as_deref(), reply.from_session_tag.as_deref(), registry)
+                .await
+        {
+            return Ok(());
+        }
+        checked
+    }
+
+    /// Whether the receipt is from the account that it names, where the network wants that proved.
+    pub(crate) async fn check_receipt(
+        &self,
+        receipt: &Receipt<Cow<'_, str>>,
+        message: &Message,
+        registry: &RegistryClient,
+    ) -> Result<(), Unproved> {
+        if !self.checks() {
+            return Ok(());
+        }
+        let account = receipt.from_account_id.as_deref().filter(|account| !account.is_empty());
+        let account = account.ok_or(ErrorCode::AuthMissingFromAccount)?;
+        let header = match read_header(header_of(message)) {
+            Ok(header) => header,
+            Err(ErrorCode::AuthMissing)
+                if self.is_old(Some(account), receipt.from_session_tag.as_deref(), registry).await =>
+            {
+                return Ok(());
+            }
+            Err(code) => return Err(code.into()),
+        };
+        let key = self.keys.key_of(account, registry).await?;
+        Ok(check_header(&header, &key, &Purpose::Receipt, self.deployment()?, &message.payload)?)
+    }
+
+    /// Whether the session can't sign receipts and replies, as the registry knows it. Only in signed mode that excuses
+    /// it.
+    async fn is_old(&self, account: Option<&str>, tag: Option<&str>, registry: &RegistryClient) -> bool {
+        let (Security::Signed, Some(account), Some(tag)) = (self.security, account, tag) else {
+            return false;
+        };
+        // Nobody can sign them in a network that has no name.
+        if self.deployment.is_none() {
+            return true;
+        }
+        let name = format!("{account} {tag}");
+        if let Some(is_old) = self.old_sessions().get(&name, Instant::now()) {
+            return *is_old;
+        }
+        let request =
+            ListRequest { account_id: Some(account.to_owned()), limit: Some(1000), ..Default::default() };
+        let Ok(answer) = registry.list(&request).await else { return false };
+        let is_old = answer.agents.iter().any(|agent| {
+            agent.session_tag.as_deref() == Some(tag)
+                && agent.account_id.as_deref() == Some(account)
+                && !agent.schema_version.as_deref().is_some_and(schema_version::is_at_least_1_2)
+        });
+        self.old_sessions().insert(&name, is_old, Instant::now());
+        is_old
+    }
+
+    fn old_sessions(&self) -> std::sync::MutexGuard<'_, crate::ttl_map::TtlMap<bool>> {
+        self.old_sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
