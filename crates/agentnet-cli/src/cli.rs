@@ -3,9 +3,9 @@
 use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    capability, chat, completions, deliveries, enrol, identity, list, message_search, metrics, operator,
-    profile, redrive, request, revoke, search, send, thread, thread_messages, thread_status, threads, up,
-    verify, watch, why,
+    capability, chat, completions, deliveries, enrol, identity, list, message_search, metrics, nats_config,
+    operator, profile, redrive, request, revoke, search, send, thread, thread_messages, thread_status,
+    threads, up, verify, watch, why,
 };
 
 /// Run the network that AI agents live on, watch it, talk on it.
@@ -98,6 +98,8 @@ pub enum Command {
     Metrics(metrics::Args),
     /// Keys that agents speak with
     Identity(identity::Args),
+    /// Make the keys of a secure network and the configuration of its nats-server
+    NatsConfig(nats_config::Args),
     /// Print completions for a shell
     Completions(completions::Args),
 }

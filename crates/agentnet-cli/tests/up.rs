@@ -85,9 +85,42 @@ fn a_network_starts_stops_and_finds_its_data_again() {
     let order = ["services stopped", "NATS stopped", "Postgres stopped"].map(|step| err.find(step).unwrap());
     assert!(order.is_sorted(), "{err}");
 
+    // Now with keys: the same person, who is an operator, reads it all without a flag.
     let up = place.up(&[]);
+    assert!(up.stdout().contains("mode  secure") && up.stdout().contains("an operator"), "{}", up.stdout());
+    let ready = up.ready();
+    assert_eq!(ready["mode"], "secure");
+    assert!(!ready["nats_url"].as_str().unwrap().contains('@'), "no token");
     place.run(&["message-search", "--q", "kept"]).exits(0).says("kept words");
     place.run(&["threads"]).exits(0).says("thread_kept");
+    place.run(&["metrics"]).exits(0);
+    place.run(&["list"]).exits(0).says("Nobody is online");
+    // No secret of it is where others look.
+    let mut secrets: Vec<String> = fs::read_dir(place.file("data/secrets"))
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+            fs::read_to_string(path).unwrap().trim().to_owned()
+        })
+        .collect();
+    assert!(secrets.len() >= 8, "{secrets:?}");
+    let deployment = fs::read_to_string(place.file("data/secrets/deployment")).unwrap();
+    // The network's name is told to whoever asks.
+    secrets.retain(|secret| *secret != deployment.trim());
+    let log = fs::read_to_string(place.file("data/logs/agentnet.log")).unwrap();
+    let nats_log = fs::read_to_string(place.file("data/nats/nats.log")).unwrap();
+    let seen = [command_lines().join("\n"), up.stdout(), up.stderr(), log, nats_log];
+    for secret in &secrets {
+        assert!(secret.len() >= 32 && seen.iter().all(|text| !text.contains(secret)));
+    }
+    // A stranger without a key, or with the token of another mode, stays outside.
+    let url = ready["nats_url"].as_str().unwrap();
+    let with_token = url.replace("nats://", "nats://some_token@");
+    let mut stranger = place.command(&["--nats-url", &with_token, "list"]);
+    let refused = stranger.env("AGENTNET_SECURITY", "open").output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && said.contains("nats_refused"), "{said}");
     up.signal(Signal::SIGTERM);
     assert_eq!(up.wait().code(), Some(0));
     assert!(place.processes().is_empty(), "{:?}", place.processes());
@@ -159,8 +192,11 @@ fn what_crashes_is_started_again() {
     let sent =
         ["send", "--to-account", "acct_x", "--receipt-timeout", "0.2", "{\"text\":\"after the crash\"}"];
     wait_for(SOON, "a stored message", || place.run(&sent).code == 0);
-    // `watch` has lived through both.
-    wait_for(SOON, "the end of watch", || watch.try_wait().unwrap());
+    // `watch` has lived through both, and comes back when it is let in again.
+    wait_for(SOON, "the end of watch", || {
+        let _ = place.run(&sent);
+        watch.try_wait().unwrap()
+    });
     let mut seen = String::new();
     watch.stdout.take().unwrap().read_to_string(&mut seen).unwrap();
     assert!(seen.contains("after the crash"), "{seen}");
@@ -193,11 +229,10 @@ fn the_demo_talks_within_seconds() {
         place.run(&["list", "--json"]).json()["agents"].as_array().unwrap().len() == 3
     });
     place.run(&["list"]).exits(0).says("Rob Researcher").says("research, chat");
+    // Replies are heard by nobody but who asked.
     wait_for(SOON, "words and receipts on the terminal", || {
         let shown = up.stdout();
-        shown.contains("planner → researcher")
-            && shown.contains("✓ researcher processed")
-            && shown.contains("reply")
+        shown.contains("planner → researcher") && shown.contains("✓ researcher processed")
     });
     wait_for(SOON, "a thread", || place.run(&["threads"]).stdout.contains("thread_demo_tides_"));
     wait_for(SOON, "words in Postgres", || {

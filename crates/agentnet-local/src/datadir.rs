@@ -4,6 +4,7 @@
 //! <data dir>/       0700; 0711 for root, so that the user Postgres runs as reaches its own part
 //!   lock            pid of the `up` that runs here
 //!   secrets/        0700, files 0600, made once
+//!   identities/     0700, made by whoever makes the first one
 //!   nats/           0700
 //!   postgres/       0700, given to the user Postgres runs as
 //! ```
@@ -93,9 +94,26 @@ impl DataDir {
     pub fn secret(&self, name: &str) -> Result<SecretString> {
         keep_secret(&self.path.join("secrets"), name)
     }
+
+    /// As [`Self::secret`], for one that isn't just any text: `make` makes it.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn secret_made_by(&self, name: &str, make: impl FnOnce() -> SecretString) -> Result<SecretString> {
+        keep(&self.path.join("secrets"), name, make)
+    }
+
+    /// Identities of the person who runs the network here and of the demo's agents.
+    pub fn identities_dir(&self) -> PathBuf {
+        self.path.join("identities")
+    }
 }
 
 fn keep_secret(dir: &Path, name: &str) -> Result<SecretString> {
+    keep(dir, name, files::random_secret)
+}
+
+fn keep(dir: &Path, name: &str, make: impl FnOnce() -> SecretString) -> Result<SecretString> {
     let path = dir.join(name);
     match fs::read_to_string(&path) {
         Ok(text) if !text.trim().is_empty() => {
@@ -105,7 +123,7 @@ fn keep_secret(dir: &Path, name: &str) -> Result<SecretString> {
         }
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("read", &path)(error)),
         _ => {
-            let secret = files::random_secret();
+            let secret = make();
             files::write_private(&path, secret.expose_secret().as_bytes())?;
             Ok(secret)
         }

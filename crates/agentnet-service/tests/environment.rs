@@ -28,14 +28,8 @@ const PREFIXES: [&str; 15] = [
 /// Read by tests and benches only.
 const OF_TESTS: [&str; 3] = ["AGENTNET_TEST_", "AGENTNET_BENCH_", "AGENTNET_FAULTS_"];
 /// Read by compose and its images, or by nobody any more.
-const ELSEWHERE: [&str; 6] = [
-    "AGENTNET_BIND",
-    "AGENTNET_NATS_TOKEN",
-    "NATS_PORT",
-    "POSTGRES_DB",
-    "POSTGRES_PASSWORD",
-    "POSTGRES_USER",
-];
+const ELSEWHERE: [&str; 5] =
+    ["AGENTNET_BIND", "NATS_PORT", "POSTGRES_DB", "POSTGRES_PASSWORD", "POSTGRES_USER"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

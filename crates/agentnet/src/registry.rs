@@ -3,17 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use agentnet_proto::{
-    AccountId, RpcError, Subject,
+    AccountId, RpcError, Security, Subject,
     rpc::{self, AgentInfo, Profile, Rpc, RpcMethod},
-    signature::{Purpose, SecretKey},
+    signature::{PublicKey, Purpose, SecretKey},
 };
 use async_nats::{Client, HeaderMap, Request, RequestErrorKind, connection::State};
 use tokio::time::timeout;
 
 use crate::{
     auth::Signer,
-    connect::{NatsSettings, connect},
+    connect::{Connection, NatsSettings, connect, enters_with_key},
     error::{Error, ErrorKind},
+    node::AgentNode,
 };
 
 /// How long an answer may take, as in the original.
@@ -27,17 +28,57 @@ const MAX_PAGES: usize = 1000;
 /// Calls the registry. Cheap to clone; needs no registration.
 #[derive(Debug, Clone)]
 pub struct RegistryClient {
-    client: Client,
+    via: Via,
     timeout: Duration,
     register_timeout: Duration,
-    caller: Option<AccountId>,
+    caller: Option<CallAs>,
     signer: Option<Arc<Signer>>,
+}
+
+/// What requests go over.
+#[derive(Debug, Clone)]
+enum Via {
+    Client(Arc<Client>),
+    /// Whose client another may take the place of.
+    Connection(Connection),
+}
+
+impl Via {
+    fn client(&self) -> Arc<Client> {
+        match self {
+            Self::Client(client) => Arc::clone(client),
+            Self::Connection(connection) => connection.client(),
+        }
+    }
+}
+
+/// Who asks, in secure mode.
+#[derive(Debug, Clone)]
+enum CallAs {
+    Account(AccountId),
+    Key(PublicKey),
 }
 
 impl RegistryClient {
     /// A client with the original's timeouts: 2 s, registering 5 s.
     pub fn new(client: Client) -> Self {
-        Self { client, timeout: RPC_TIMEOUT, register_timeout: REGISTER_TIMEOUT, caller: None, signer: None }
+        Self::via(Via::Client(Arc::new(client)))
+    }
+
+    /// The same over a connection, which may be renewed.
+    pub fn over(connection: &Connection) -> Self {
+        Self::via(Via::Connection(connection.clone()))
+    }
+
+    fn via(via: Via) -> Self {
+        Self { via, timeout: RPC_TIMEOUT, register_timeout: REGISTER_TIMEOUT, caller: None, signer: None }
+    }
+
+    /// The same over another connection.
+    #[must_use]
+    pub(crate) fn on(mut self, connection: &Connection) -> Self {
+        self.via = Via::Connection(connection.clone());
+        self
     }
 
     /// The same with another timeout for every method.
@@ -50,7 +91,15 @@ impl RegistryClient {
     /// The same on the subjects of secure mode, `registry.<method>.<account_id>`, whose permissions prove the caller.
     #[must_use]
     pub fn as_account(mut self, account: AccountId) -> Self {
-        self.caller = Some(account);
+        self.caller = Some(CallAs::Account(account));
+        self
+    }
+
+    /// The same for a key that may have no account yet, `registry.<method>.<nkey>`: it may ask for the network and
+    /// register.
+    #[must_use]
+    pub fn as_key(mut self, key: PublicKey) -> Self {
+        self.caller = Some(CallAs::Key(key));
         self
     }
 
@@ -104,8 +153,9 @@ impl RegistryClient {
     ) -> Result<R::Response, Error> {
         let method = R::METHOD;
         let subject = match &self.caller {
-            Some(account) => Subject::RegistryAs(method, account.clone()),
-            None => Subject::Registry(method),
+            Some(CallAs::Account(account)) => Subject::RegistryAs(method, account.clone()).to_string(),
+            Some(CallAs::Key(key)) => Subject::registry_of_key(method, key),
+            None => Subject::Registry(method).to_string(),
         };
         let body = serde_json::to_vec(request).map_err(|e| {
             Error::new(ErrorKind::InvalidArgument, format!("the {method} request can't be written as JSON"))
@@ -117,7 +167,8 @@ impl RegistryClient {
         if let Some(headers) = headers {
             request = request.headers(headers);
         }
-        let answer = match timeout(within, self.client.send_request(subject.to_string(), request)).await {
+        let client = self.via.client();
+        let answer = match timeout(within, client.send_request(subject, request)).await {
             Ok(Ok(message)) => message.payload,
             Ok(Err(error)) => return Err(self.failed(method, within, error.kind()).source_of(error)),
             Err(_) => return Err(self.failed(method, within, RequestErrorKind::TimedOut)),
@@ -132,7 +183,7 @@ impl RegistryClient {
                 "no registry listens on this network; start it (`agentnet up`, or the registry service) and try again",
             );
         }
-        if self.client.connection_state() != State::Connected {
+        if self.via.client().connection_state() != State::Connected {
             let detail = format!(
                 "there is no connection to NATS for registry.{method}; check the server and try again"
             );
@@ -534,13 +585,28 @@ fn decode<T: serde::de::DeserializeOwned>(method: RpcMethod, body: &[u8]) -> Res
     })
 }
 
-/// Every session online on the network at `url`.
+/// Every session online on the network at `url`. In secure mode, where only accounts may ask, it is asked as the identity
+/// `agentnet-list`, made on first use.
 ///
 /// # Errors
-/// As [`connect`] and [`RegistryClient::list`].
+/// As [`connect`] and [`RegistryClient::list`]; in secure mode as [`AgentNodeBuilder::start`](crate::AgentNodeBuilder::start).
 pub async fn list_online_agents(url: &str) -> Result<Vec<AgentInfo>, Error> {
-    let connection = connect(&NatsSettings::from_url(url)?.named("agentnet-list")).await?;
-    let agents = RegistryClient::new(connection.client().clone()).list(&rpc::ListRequest::default()).await;
+    const NAME: &str = "agentnet-list";
+    let lookup = |name: &str| std::env::var(name).ok();
+    let told = lookup("AGENTNET_SECURITY").and_then(|word| word.parse().ok());
+    let settings = NatsSettings::from_url(url)?.named(NAME);
+    if enters_with_key(told, &settings, &lookup) {
+        let node = AgentNode::builder(NAME).nats(settings).security(Security::Secure).start().await?;
+        let listed = node.registry().list(&rpc::ListRequest::default()).await;
+        let own = node.session_tag();
+        // It only asked: whether its goodbye was heard matters to nobody.
+        let _ = node.close().await;
+        let mut agents = listed?.agents;
+        agents.retain(|agent| agent.session_tag.as_ref() != Some(&own));
+        return Ok(agents);
+    }
+    let connection = connect(&settings).await?;
+    let agents = RegistryClient::over(&connection).list(&rpc::ListRequest::default()).await;
     let _ = connection.close(RPC_TIMEOUT).await;
     Ok(agents?.agents)
 }

@@ -279,3 +279,38 @@ async fn connections_of_ended_keys_and_locked_accounts_end_in_under_a_second() {
         replica.stop().await;
     }
 }
+
+/// A reply subject is the asker's to choose, and the registry may publish anywhere below `_INBOX.`: it answers nowhere but
+/// below the asker's own prefix.
+#[tokio::test]
+async fn a_reply_subject_makes_the_registry_speak_to_nobody_else() {
+    use futures_util::{FutureExt as _, StreamExt as _};
+    let world = World::new().await;
+    let replica = world.replica(&[]).await;
+    world.account(ALICE, &key(1), &[]).await;
+    world.account(BOB, &key(2), &[]).await;
+    let (alice, bob) =
+        (world.connect(&key(1), ALICE).await.unwrap(), world.connect(&key(2), BOB).await.unwrap());
+    let mut inbox = bob.subscribe(format!("_INBOX.{BOB}.>")).await.unwrap();
+    let mut mail = bob.subscribe(format!("account.{BOB}.>")).await.unwrap();
+    let _ = ask(&bob, format!("registry.network.{BOB}")).await;
+    let asked = format!("registry.network.{ALICE}");
+    for elsewhere in [
+        format!("_INBOX.{BOB}.x"),
+        format!("account.{BOB}.inbox"),
+        format!("account.{BOB}.stored"),
+        "$JS.API.STREAM.DELETE.AGENTNET".to_owned(),
+        "$SYS.REQ.SERVER.PING".to_owned(),
+        format!("registry.list.{BOB}"),
+        format!("_INBOX.{ALICE}"),
+    ] {
+        alice.publish_with_reply(asked.clone(), elsewhere, "{}".into()).await.unwrap();
+    }
+    // Answered in order: what came before has been dealt with.
+    let told = ask(&alice, asked).await;
+    assert_eq!(told["account"]["account_id"], ALICE, "{told}");
+    let _ = ask(&bob, format!("registry.network.{BOB}")).await;
+    assert!(inbox.next().now_or_never().is_none_or(|message| !message.unwrap().subject.ends_with(".x")));
+    assert!(mail.next().now_or_never().is_none());
+    replica.stop().await;
+}

@@ -49,10 +49,11 @@ pub async fn as_sender<T>(
         Failure::Interrupted
     };
     tokio::pin!(interrupted);
+    let builder = ctx.agent(network, agent_id)?;
     let node = tokio::select! {
         biased;
         failure = &mut interrupted => return Err(failure),
-        node = ctx.agent(network, agent_id).start() => node?,
+        node = builder.start() => node?,
     };
     let done = tokio::select! {
         biased;

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod list;
 pub mod message_search;
 pub mod metrics;
+pub mod nats_config;
 pub mod operator;
 pub mod profile;
 pub mod redrive;
@@ -30,16 +31,15 @@ mod join;
 mod messages;
 mod payload;
 
-use std::{io::IsTerminal as _, time::Duration};
+use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
 
-use agentnet::{AgentNode, AgentNodeBuilder, Identity};
-use secrecy::ExposeSecret as _;
+use agentnet::{AgentNodeBuilder, Identity};
 use tokio::{runtime, signal};
 
 use crate::{
     cli::{Command, Global},
     failure::Failure,
-    network::{self, Link, Network},
+    network::{self, Link, Network, context::UserIdentity},
     output::{Out, note},
 };
 
@@ -60,7 +60,10 @@ impl Context {
     /// # Errors
     /// As [`Network::find`].
     pub fn network(&self) -> Result<Network, Failure> {
-        let network = Network::find(self.global.nats_url.as_deref(), &environment)?;
+        let mut network = Network::find(self.global.nats_url.as_deref(), &environment)?;
+        if let Some(name) = self.identity_name() {
+            network.who = Some(UserIdentity { dir: PathBuf::new(), name });
+        }
         if self.global.verbose > 0 {
             note(network::describe(&network));
         }
@@ -74,8 +77,8 @@ impl Context {
     pub async fn connect(&self, name: &str) -> Result<Link, Failure> {
         let link = self.network()?.connect(name).await?;
         match self.identity_name() {
-            Some(name) => link.signed_by(&Identity::load(&name)?).await,
-            None => Ok(link),
+            Some(name) if link.signer().is_none() => link.signed_by(&Identity::load(&name)?).await,
+            _ => Ok(link),
         }
     }
 
@@ -84,13 +87,12 @@ impl Context {
         self.global.identity.clone().or_else(|| environment(IDENTITY_VARIABLE))
     }
 
-    /// An agent to be, as the identity that was named.
-    pub fn agent(&self, network: &Network, agent_id: &str) -> AgentNodeBuilder {
-        let node = AgentNode::builder(agent_id).nats_url(network.url.expose_secret());
-        match self.identity_name() {
-            Some(name) => node.identity_name(name),
-            None => node,
-        }
+    /// An agent to be, as the identity that was named or the person's own.
+    ///
+    /// # Errors
+    /// As [`Network::agent`].
+    pub fn agent(&self, network: &Network, agent_id: &str) -> Result<AgentNodeBuilder, Failure> {
+        network.agent(agent_id)
     }
 
     /// Whether a network was named on the command line.
@@ -127,6 +129,9 @@ pub fn run(command: Command, global: Global) -> Result<(), Failure> {
     let ctx = Context { out: Out::new(global.json), global };
     if let Command::Completions(args) = &command {
         return completions::run(args);
+    }
+    if let Command::NatsConfig(args) = &command {
+        return nats_config::run(&ctx, args);
     }
     if let Command::Identity(args) = command {
         return identity::run(&ctx, args);
@@ -186,6 +191,7 @@ async fn dispatch(ctx: &Context, command: Command) -> Result<(), Failure> {
         | Command::Send(_)
         | Command::Request(_)
         | Command::Identity(_)
+        | Command::NatsConfig(_)
         | Command::Completions(_) => Ok(()),
     }
 }

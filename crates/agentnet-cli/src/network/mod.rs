@@ -4,17 +4,20 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 pub use agentnet::connect::context;
 use agentnet::{
-    ErrorKind, Identity, RegistryClient, Signer,
-    connect::{Connection, LOCAL_NATS_URL, NatsSettings, URL_VARIABLES, connect},
+    AgentNode, AgentNodeBuilder, ErrorKind, Identity, IdentityStore, RegistryClient, Signer,
+    connect::{Connection, KeyDoor, LOCAL_NATS_URL, NatsSettings, URL_VARIABLES, connect, enters_with_key},
+    proto::{AccountId, Security},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{failure::Failure, output::style};
-use context::Context;
+use context::{Context, UserIdentity};
 
 /// How long connecting may take. A server that refuses is noticed at once.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The role in which a person gets their account.
+const PERSON: &str = "cli";
 /// How long closing may take; what was asked is answered by then.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -55,6 +58,10 @@ pub struct Network {
     pub url: SecretString,
     /// Who named it.
     pub source: Source,
+    /// The mode that was asked for; else it follows from the rest.
+    pub security: Option<Security>,
+    /// Who the command speaks as where that takes a key; else the person's own identity.
+    pub who: Option<UserIdentity>,
 }
 
 impl Network {
@@ -63,7 +70,14 @@ impl Network {
     /// # Errors
     /// `context_unreadable` for a context file that is damaged or belongs to somebody else.
     pub fn find(flag: Option<&str>, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Failure> {
-        let named = |url: &str, source| Ok(Self { url: url.into(), source });
+        let security = told_security(lookup)?;
+        // Also when it is named by its URL, the person of one's own network is who speaks there.
+        let who = |url: &str| {
+            let up = context::running(lookup)?;
+            let servers = |url: &str| NatsSettings::from_url(url).ok().map(|settings| settings.servers);
+            up.identity.filter(|_| servers(&up.nats_url) == servers(url))
+        };
+        let named = |url: &str, source| Ok(Self { url: url.into(), source, security, who: who(url) });
         if let Some(url) = flag {
             return named(url, Source::Flag);
         }
@@ -74,32 +88,143 @@ impl Network {
         }
         let (last, running) = read_context(lookup)?;
         match running {
-            Some(context) => named(&context.nats_url, Source::Context { data_dir: context.data_dir }),
+            Some(context) => {
+                let source = Source::Context { data_dir: context.data_dir };
+                Ok(Self { url: context.nats_url.into(), source, security, who: context.identity })
+            }
             None => named(LOCAL_NATS_URL, Source::Default { stale: last.map(|context| context.started_at) }),
         }
+    }
+
+    /// An agent on this network, with what a person's agent needs to get in.
+    ///
+    /// # Errors
+    /// `identity_*` where it takes a key that can't be used; an unusable URL.
+    pub fn agent(&self, agent_id: &str) -> Result<AgentNodeBuilder, Failure> {
+        let builder = AgentNode::builder(agent_id).nats_url(self.url.expose_secret());
+        if !self.takes_a_key(&self.settings(agent_id)?) {
+            let builder = match self.security {
+                Some(security) => builder.security(security),
+                None => builder,
+            };
+            return Ok(match &self.who {
+                // One that was named; that of the running network is for its secure mode.
+                Some(who) if who.dir.as_os_str().is_empty() => builder.identity_name(&who.name),
+                _ => builder,
+            });
+        }
+        Ok(builder.security(Security::Secure).identity(self.identity()?))
     }
 
     /// Connects, and says what to do when that fails. `name` is the connection's, for operators.
     ///
     /// # Errors
-    /// `nats_unavailable`, at once when nobody listens there; a refusal of the token; an unusable URL.
+    /// `nats_unavailable`, at once when nobody listens there; a refusal of the token or key; an unusable URL; `identity_*`.
     pub async fn connect(&self, name: &str) -> Result<Link, Failure> {
-        let mut settings = NatsSettings::from_url(self.url.expose_secret())
-            .map_err(|error| Failure::local(error.code(), error.detail(), self.hint()))?
-            .named(name);
-        settings.connect_timeout = CONNECT_TIMEOUT;
+        let settings = self.settings(name)?;
         if nobody_listens(&settings).await {
             let detail = format!("nobody listens at {}", settings.redacted());
             return Err(self.unavailable("nats_unavailable", detail));
         }
-        match connect(&settings).await {
-            Ok(connection) => Ok(Link { connection, signer: None }),
-            Err(error) if error.kind() == ErrorKind::Auth => Err(Failure::local(
+        if self.takes_a_key(&settings) {
+            return self.connect_with_key(&settings, &self.identity()?, true).await;
+        }
+        let connection = connect(&settings).await.map_err(|error| self.refused(&settings, &error))?;
+        Ok(Link { registry: RegistryClient::over(&connection), connection, signer: None })
+    }
+
+    /// As [`Self::connect`], as somebody in particular who has an account already.
+    ///
+    /// # Errors
+    /// As [`Self::connect`]; `identity_unknown_to_network`.
+    pub async fn connect_as(&self, name: &str, identity: &Identity) -> Result<Link, Failure> {
+        let settings = self.settings(name)?;
+        if self.takes_a_key(&settings) {
+            return self.connect_with_key(&settings, identity, false).await;
+        }
+        self.connect(name).await?.signed_by(identity).await
+    }
+
+    async fn connect_with_key(
+        &self,
+        settings: &NatsSettings,
+        identity: &Identity,
+        may_register: bool,
+    ) -> Result<Link, Failure> {
+        let open = async || {
+            let door = KeyDoor::open(settings, identity.key()).await?;
+            let network = door.registry().network().await?;
+            Ok::<_, agentnet::Error>((door, network))
+        };
+        let opened = open().await.map_err(|error| self.refused(settings, &error))?;
+        let (door, network) = match opened {
+            (door, network) if network.account.is_none() => {
+                door.close().await;
+                if !may_register {
+                    return Err(Failure::local(
+                        "identity_unknown_to_network",
+                        format!("no account of this network knows the key of {}", identity.name()),
+                        "an agent that registers with it gets a new account",
+                    ));
+                }
+                // An agent's registration makes the account, and its goodbye leaves nobody online.
+                self.agent(PERSON)?.start().await?.close().await?;
+                open().await.map_err(|error| self.refused(settings, &error))?
+            }
+            opened => opened,
+        };
+        let unreadable = |what: &str| {
+            Failure::local(
+                "registry_failed",
+                format!("the registry answered no {what}"),
+                "are its version and this one's alike?",
+            )
+        };
+        let account = network.account.and_then(|account| AccountId::new(account.account_id).ok());
+        let account = account.ok_or_else(|| unreadable("account id"))?;
+        let deployment = network.deployment.parse().map_err(|_| unreadable("network's name"))?;
+        let connection = door.enter(&account).await.map_err(|error| self.refused(settings, &error))?;
+        let signer = Some(Arc::new(Signer::new(identity, deployment)));
+        let registry = RegistryClient::over(&connection).as_account(account);
+        Ok(Link { connection, registry, signer })
+    }
+
+    fn settings(&self, name: &str) -> Result<NatsSettings, Failure> {
+        let mut settings = NatsSettings::from_url(self.url.expose_secret())
+            .map_err(|error| Failure::local(error.code(), error.detail(), self.hint()))?
+            .named(name);
+        settings.connect_timeout = CONNECT_TIMEOUT;
+        Ok(settings)
+    }
+
+    fn takes_a_key(&self, settings: &NatsSettings) -> bool {
+        enters_with_key(self.security, settings, &crate::command::environment)
+    }
+
+    /// Who the command speaks as: made on first use, without questions.
+    fn identity(&self) -> Result<Identity, Failure> {
+        let password = agentnet::identity::password_from_env();
+        let (store, name) = match &self.who {
+            Some(who) if !who.dir.as_os_str().is_empty() => (IdentityStore::new(&who.dir), who.name.clone()),
+            Some(who) => (IdentityStore::from_env()?, who.name.clone()),
+            None => (IdentityStore::from_env()?, person(&crate::command::environment)),
+        };
+        Ok(store.open_or_create(&name, password.as_ref())?)
+    }
+
+    fn refused(&self, settings: &NatsSettings, error: &agentnet::Error) -> Failure {
+        match error.kind() {
+            ErrorKind::Auth if self.takes_a_key(settings) => Failure::local(
+                error.code(),
+                error.detail().to_owned(),
+                "an operator can say more: `agentnet profile`",
+            ),
+            ErrorKind::Auth => Failure::local(
                 "nats_refused",
                 format!("the NATS server at {} refused the token or password", settings.redacted()),
                 format!("the network was named by {}: check the part before the @", self.source),
-            )),
-            Err(error) => Err(self.unavailable(error.code(), error.detail().to_owned())),
+            ),
+            _ => self.unavailable(error.code(), error.detail().to_owned()),
         }
     }
 
@@ -129,6 +254,21 @@ impl Network {
             }
         }
     }
+}
+
+/// The mode that the environment asks for.
+fn told_security(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Option<Security>, Failure> {
+    let Some(word) = lookup("AGENTNET_SECURITY") else { return Ok(None) };
+    let told = word.parse::<Security>().map_err(|error| {
+        let detail = format!("AGENTNET_SECURITY can't be used: {error}");
+        Failure::local("usage", detail, "set it to one of the three, or unset it")
+    })?;
+    Ok(Some(told))
+}
+
+/// What a person's identity is called unless they say: as the system calls them.
+pub fn person(lookup: &dyn Fn(&str) -> Option<String>) -> String {
+    ["USER", "LOGNAME"].into_iter().find_map(lookup).unwrap_or_else(|| "operator".to_owned())
 }
 
 /// What the last `agentnet up` wrote, and the network that runs.
@@ -163,13 +303,14 @@ async fn nobody_listens(settings: &NatsSettings) -> bool {
 #[derive(Debug, Clone)]
 pub struct Link {
     connection: Connection,
+    registry: RegistryClient,
     signer: Option<Arc<Signer>>,
 }
 
 impl Link {
     /// The registry on this network.
     pub fn registry(&self, within: Duration) -> RegistryClient {
-        let registry = RegistryClient::new(self.connection.client().clone()).with_timeout(within);
+        let registry = self.registry.clone().with_timeout(within);
         match &self.signer {
             Some(signer) => registry.signed_by(Arc::clone(signer)),
             None => registry,
@@ -225,7 +366,8 @@ mod tests {
         let context = Context {
             nats_url: "nats://ctx@127.0.0.1:1".to_owned(),
             mode: "open".to_owned(),
-            identity_path: None,
+            identity: None,
+            enrolment_token: None,
             data_dir: "/data".into(),
             pid,
             started_at: "2026-11-21T10:00:00Z".to_owned(),

@@ -23,7 +23,7 @@ pub fn shared() -> &'static Shared {
     static SHARED: OnceLock<Shared> = OnceLock::new();
     SHARED.get_or_init(|| {
         let place: &'static Place = Box::leak(Box::new(Place::ephemeral()));
-        let up = place.up(&[]);
+        let up = place.up(&["--open"]);
         let url = up.ready()["nats_url"].as_str().unwrap().to_owned();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

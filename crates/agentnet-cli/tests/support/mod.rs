@@ -83,6 +83,7 @@ impl Place {
         command
             .env("AGENTNET_CONTEXT", self.file("context.json"))
             .env("AGENTNET_CHAT_HISTORY", self.file("chat_history"))
+            .env("AGENTNET_IDENTITY_DIR", self.file("identities"))
             .stdin(Stdio::null());
         for name in ["AGENTNET_NATS_URL", "NATS_URL", "NO_COLOR", "CLICOLOR_FORCE", "LOG_LEVEL", "DEV_AUTH"] {
             command.env_remove(name);

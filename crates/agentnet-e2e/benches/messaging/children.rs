@@ -66,7 +66,7 @@ pub fn unlimited(agent_id: &str, url: &str) -> AgentNodeBuilder {
 /// A plain connection.
 pub async fn connect(url: &str) -> Result<Client> {
     let settings = agentnet::connect::NatsSettings::from_url(url)?.named("bench");
-    Ok(agentnet::connect::connect(&settings).await?.client().clone())
+    Ok(agentnet::connect::connect(&settings).await?.client().as_ref().clone())
 }
 
 async fn responder(url: &str) -> Result<()> {

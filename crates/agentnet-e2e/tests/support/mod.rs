@@ -4,13 +4,17 @@
 
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, sync::Mutex, time::Duration};
 
-use agentnet::{AgentNode, AgentNodeBuilder, Identity, RegistryClient, connect::Connection, proto::rpc};
+use agentnet::{
+    AgentNode, AgentNodeBuilder, Identity, IdentityStore, RegistryClient,
+    connect::Connection,
+    proto::{Security, rpc, subject::REGISTRY_INBOX},
+};
 use agentnet_local::{
     PgOptions, PostgresServer, StopMode,
     testing::{TEST_TOKEN, TestDb, TestNats, eventually},
 };
 use agentnet_persister::Persister;
-use agentnet_registry::Registry;
+use agentnet_registry::{Registry, callout::NetworkSeeds};
 use agentnet_service::{
     config::Env,
     service::{FullConfig, Service, ServiceError, Started, start},
@@ -18,12 +22,16 @@ use agentnet_service::{
 };
 use async_nats::{Client, Subscriber};
 use futures_util::StreamExt as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::timeout};
 
 pub const SECOND: Duration = Duration::from_secs(1);
 /// Longest wait for what has to happen.
 pub const SOON: Duration = Duration::from_secs(30);
+
+/// The setting that makes a network's agents come with their keys.
+const SECURE: (&str, &str) = ("AGENTNET_SECURITY", "secure");
 
 enum Database {
     Shared(TestDb),
@@ -37,6 +45,10 @@ struct Running {
 
 /// The network. Dropping it stops everything.
 pub struct Stack {
+    /// Keys of the services in secure mode.
+    pub seeds: Option<NetworkSeeds>,
+    /// Identities of the nodes in secure mode.
+    identities: tempfile::TempDir,
     pub nats: TestNats,
     /// A connection that speaks as the original SDKs do.
     pub raw: Client,
@@ -61,37 +73,53 @@ impl Stack {
         Self::with(Database::Shared(database().await), settings).await
     }
 
+    /// One in secure mode, whose services have these variables too.
+    pub async fn secure(settings: &[(&'static str, &'static str)]) -> Self {
+        let settings: Vec<_> = [SECURE].into_iter().chain(settings.iter().copied()).collect();
+        Self::with(Database::Shared(database().await), &settings).await
+    }
+
+    /// One in secure mode whose Postgres can be killed without harm to other tests.
+    pub async fn secure_with_own_postgres() -> Self {
+        Self::with(own_postgres().await, &[SECURE]).await
+    }
+
     /// One whose Postgres can be killed without harm to other tests.
     pub async fn with_own_postgres() -> Self {
-        let dir = tempfile::Builder::new().prefix("agentnet-e2e-").tempdir().unwrap();
-        // Postgres doesn't run as root; another user must be able to reach its directory.
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
-        let options = PgOptions {
-            shared_buffers: "16MB".to_owned(),
-            ..PgOptions::new(dir.path().join("pg"), "pw".into())
-        };
-        let started = tokio::task::spawn_blocking(move || PostgresServer::start(options));
-        let server = Box::new(started.await.unwrap().unwrap());
-        server.create_database("e2e").await.unwrap();
-        let url = server.url("e2e");
-        Self::with(Database::Own { server, url, _dir: dir }, &[]).await
+        Self::with(own_postgres().await, &[]).await
     }
 
     async fn with(database: Database, settings: &[(&'static str, &'static str)]) -> Self {
-        let nats = TestNats::start();
-        let raw = async_nats::ConnectOptions::with_token(TEST_TOKEN.to_owned())
+        let seeds = settings.contains(&SECURE).then(|| {
+            NetworkSeeds::from_parts(NetworkSeeds::NAMES.map(|name| NetworkSeeds::generate(name).unwrap()))
+        });
+        let config = seeds.as_ref().map(|seeds| seeds.server_config().unwrap());
+        let nats = TestNats::start_with(|options| {
+            if let Some(config) = config {
+                options.token = None;
+                options.extra_config = config;
+            }
+        });
+        let options = match &seeds {
+            // In secure mode nobody but the registry may hear and say so much.
+            Some(seeds) => async_nats::ConnectOptions::with_nkey(seeds.registry.expose_secret().to_owned())
+                .custom_inbox_prefix(REGISTRY_INBOX),
+            None => async_nats::ConnectOptions::with_token(TEST_TOKEN.to_owned()),
+        };
+        let raw = options
             .reconnect_delay_callback(|_| Duration::from_millis(20))
             .connect(nats.host_port())
             .await
             .unwrap();
         let (registry, persister) = (Mutex::new(None), Mutex::new(None));
-        let stack = Self { nats, raw, database, settings: settings.to_vec(), registry, persister };
+        let (identities, settings) = (tempfile::tempdir().unwrap(), settings.to_vec());
+        let stack = Self { seeds, identities, nats, raw, database, settings, registry, persister };
         stack.start_persister().await;
         stack.start_registry().await;
         stack
     }
 
-    fn env(&self) -> Env {
+    fn env(&self, seed: impl Fn(&NetworkSeeds) -> &SecretString) -> Env {
         let database_url = self.database_url().to_owned();
         let pairs = [
             ("NATS_URL", self.nats.url()),
@@ -100,19 +128,31 @@ impl Stack {
             ("AGENTNET_DB_CONNECTIONS", "4".to_owned()),
             ("AGENTNET_DEPLOYMENT", "e2e".to_owned()),
         ];
-        let pairs = pairs.iter().map(|(k, v)| (*k, v.as_str())).chain(self.settings.iter().copied());
-        Env::from_pairs(pairs.collect::<BTreeMap<_, _>>())
+        let mut pairs: BTreeMap<&str, String> = pairs.into_iter().collect();
+        if let Some(seeds) = &self.seeds {
+            let secret = |seed: &SecretString| seed.expose_secret().to_owned();
+            pairs.insert("AGENTNET_NKEY_SEED", secret(seed(seeds)));
+            pairs.insert("AGENTNET_ENROLMENT", "open".to_owned());
+            pairs.insert("AGENTNET_CALLOUT_SEED", secret(&seeds.issuer));
+            pairs.insert("AGENTNET_CALLOUT_XKEY_SEED", secret(&seeds.xkey));
+            pairs.insert("AGENTNET_SYSTEM_NKEY_SEED", secret(&seeds.system));
+            pairs.insert("AGENTNET_OPERATOR_KEYS", self.identity("operator").public_key().to_string());
+        }
+        pairs.extend(self.settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        Env::from_pairs(pairs)
     }
 
     pub async fn start_registry(&self) {
-        let mut config = FullConfig::read::<Registry>(&self.env()).unwrap();
+        let mut config = FullConfig::read::<Registry>(&self.env(|seeds| &seeds.registry)).unwrap();
         config.service.announce = false;
         let running = run::<Registry>(config).await;
         *self.registry.lock().unwrap() = Some(running);
     }
 
     pub async fn start_persister(&self) {
-        let running = run::<Persister>(FullConfig::read::<Persister>(&self.env()).unwrap()).await;
+        let running =
+            run::<Persister>(FullConfig::read::<Persister>(&self.env(|seeds| &seeds.persister)).unwrap())
+                .await;
         *self.persister.lock().unwrap() = Some(running);
     }
 
@@ -149,8 +189,27 @@ impl Stack {
         }
     }
 
+    /// An agent; in secure mode with the identity of that name.
     pub fn node(&self, agent_id: &str) -> AgentNodeBuilder {
-        AgentNode::builder(agent_id).nats_url(self.nats.url()).dev_auth(false)
+        let builder = AgentNode::builder(agent_id).nats_url(self.nats.url()).dev_auth(false);
+        match self.seeds {
+            Some(_) => builder.security(Security::Secure).identity(self.identity(agent_id)),
+            None => builder,
+        }
+    }
+
+    /// An identity of this network's.
+    pub fn identity(&self, name: &str) -> Identity {
+        IdentityStore::new(self.identities.path()).open_or_create(name, None).unwrap()
+    }
+
+    /// A second registry, which the caller stops.
+    pub async fn another_registry(&self) -> impl Future<Output = ()> {
+        let mut config = FullConfig::read::<Registry>(&self.env(|seeds| &seeds.registry)).unwrap();
+        config.service.announce = false;
+        config.service.server_id = "second".to_owned();
+        let running = run::<Registry>(config).await;
+        async move { stop(Some(running)).await }
     }
 
     /// Stored messages of a thread, newest first.
@@ -220,6 +279,19 @@ async fn database() -> TestDb {
 pub fn identity(name: &str) -> Identity {
     let dir = tempfile::tempdir().unwrap();
     agentnet::IdentityStore::new(dir.path()).create(name, None).unwrap()
+}
+
+async fn own_postgres() -> Database {
+    let dir = tempfile::Builder::new().prefix("agentnet-e2e-").tempdir().unwrap();
+    // Postgres doesn't run as root; another user must be able to reach its directory.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    let options =
+        PgOptions { shared_buffers: "16MB".to_owned(), ..PgOptions::new(dir.path().join("pg"), "pw".into()) };
+    let started = tokio::task::spawn_blocking(move || PostgresServer::start(options));
+    let server = Box::new(started.await.unwrap().unwrap());
+    server.create_database("e2e").await.unwrap();
+    let url = server.url("e2e");
+    Database::Own { server, url, _dir: dir }
 }
 
 async fn run<S: Service>(config: FullConfig<S::Config>) -> Running {

@@ -1,5 +1,7 @@
 //! What a node has to find out before it can sign: the network's name and mode, and its own key.
 
+use std::time::Duration;
+
 use agentnet_proto::{Security, dev_auth::SecretKey, signature::Deployment};
 
 use crate::{
@@ -9,12 +11,17 @@ use crate::{
     registry::RegistryClient,
 };
 
+/// A shorter life of connections isn't believed: the node would do nothing but connect.
+const SHORTEST_LIFETIME: Duration = Duration::from_millis(500);
+
 /// The network's name and mode, as far as they are known.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
     pub(crate) security: Security,
     /// `None` where the registry is older than signature v2.
     pub(crate) deployment: Option<Deployment>,
+    /// How long a connection is let in for, at least (secure mode).
+    pub(crate) lifetime: Option<Duration>,
 }
 
 impl Terms {
@@ -35,7 +42,7 @@ impl Terms {
                     Security::Secure => false,
                 };
                 return if can_go_on {
-                    Ok(Self { security: wanted, deployment: config.deployment.clone() })
+                    Ok(Self { security: wanted, deployment: config.deployment.clone(), lifetime: None })
                 } else {
                     Err(error)
                 };
@@ -60,7 +67,11 @@ impl Terms {
             );
             return Err(Error::new(ErrorKind::Auth, detail));
         }
-        Ok(Self { security: answer.security, deployment: Some(deployment) })
+        let lifetime = answer
+            .connection_seconds
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .filter(|lifetime| *lifetime >= SHORTEST_LIFETIME);
+        Ok(Self { security: answer.security, deployment: Some(deployment), lifetime })
     }
 }
 

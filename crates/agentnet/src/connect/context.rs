@@ -12,16 +12,20 @@ use serde::{Deserialize, Serialize};
 /// Names another file, for tests and for several users of one account.
 pub const PATH_VARIABLE: &str = "AGENTNET_CONTEXT";
 
-/// What the file holds. It has the network's token in its URL, so it is readable by its owner only and has no
-/// `Debug`.
+/// What the file holds. It has the network's token in its URL, or the one that enrols agents, so it is readable by its
+/// owner only and has no `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Context {
-    /// Where NATS is, with the token.
+    /// Where NATS is, in open and signed mode with the token.
     pub nats_url: String,
     /// `open`, `signed` or `secure`.
     pub mode: String,
-    /// The user's identity file, in the modes that need one.
-    pub identity_path: Option<PathBuf>,
+    /// The identity of whoever started the network, who is an operator of it: who commands are unless told otherwise.
+    #[serde(default)]
+    pub identity: Option<UserIdentity>,
+    /// Lets new agents of this user in (secure mode).
+    #[serde(default)]
+    pub enrolment_token: Option<String>,
     /// Data directory of the network.
     pub data_dir: PathBuf,
     /// Process of the `agentnet up` that wrote this.
@@ -35,6 +39,15 @@ pub struct Context {
     /// The network that was here before and ran then: it is here again once this one has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Box<Context>>,
+}
+
+/// Where an identity is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserIdentity {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Its name there.
+    pub name: String,
 }
 
 impl Context {
@@ -154,7 +167,8 @@ mod tests {
         Context {
             nats_url: "nats://tok@127.0.0.1:4222".to_owned(),
             mode: "open".to_owned(),
-            identity_path: None,
+            identity: None,
+            enrolment_token: None,
             data_dir: "/tmp/x".into(),
             pid,
             started_at: "2026-11-21T10:00:00Z".to_owned(),

@@ -1,6 +1,6 @@
 //! Where NATS is, how to log in, how to stay connected.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 use url::Url;
@@ -62,6 +62,26 @@ pub enum NatsAuth {
     NkeySeed(SecretString),
 }
 
+/// TLS towards NATS, beyond what `tls://` in the URL asks for: files in PEM.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NatsTls {
+    /// Certificates that the server's must come from; the system's unless set.
+    pub ca: Option<PathBuf>,
+    /// The client's own certificate and key.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+impl NatsTls {
+    /// `AGENTNET_NATS_CA`, `AGENTNET_NATS_CERT` and `AGENTNET_NATS_KEY`; the last two count together only.
+    fn from_lookup(get: &dyn Fn(&str) -> Option<String>) -> Self {
+        let path = |name: &str| get(name).filter(|path| !path.trim().is_empty()).map(PathBuf::from);
+        Self {
+            ca: path("AGENTNET_NATS_CA"),
+            client: path("AGENTNET_NATS_CERT").zip(path("AGENTNET_NATS_KEY")),
+        }
+    }
+}
+
 /// How to connect. `Debug` shows no credentials.
 ///
 /// The buffer sizes decide what an idle agent weighs and what a burst may hold; they are an agent's, not a service's.
@@ -71,6 +91,8 @@ pub struct NatsSettings {
     pub servers: Vec<NatsServer>,
     /// How to log in.
     pub auth: NatsAuth,
+    /// Certificates; as the environment says unless set.
+    pub tls: NatsTls,
     /// The connection's name, which operators see in the server's monitoring.
     pub name: String,
     /// How long the first connection may take; 5 s.
@@ -92,8 +114,9 @@ impl NatsSettings {
     /// The connection's name unless set.
     pub(crate) const DEFAULT_NAME: &'static str = "agentnet";
 
-    /// Defaults around the servers and credentials of `url`: `nats://[token or user:password@]host[:port]`, several
-    /// separated by commas.
+    /// Defaults around the servers and credentials of `url`: `nats://[token or user:password@]host[:port]`, or `tls://`,
+    /// several separated by commas. Certificates are those that `AGENTNET_NATS_CA`, `AGENTNET_NATS_CERT` and
+    /// `AGENTNET_NATS_KEY` name.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`], which doesn't show the URL.
@@ -107,6 +130,7 @@ impl NatsSettings {
         Ok(Self {
             servers,
             auth,
+            tls: NatsTls::from_lookup(&|name| std::env::var(name).ok()),
             name: Self::DEFAULT_NAME.to_owned(),
             connect_timeout: Duration::from_secs(5),
             reconnect_max: Duration::from_secs(2),
@@ -230,7 +254,8 @@ mod tests {
         let mut up = context::Context {
             nats_url: "c".to_owned(),
             mode: "open".to_owned(),
-            identity_path: None,
+            identity: None,
+            enrolment_token: None,
             data_dir: dir.path().to_owned(),
             pid: std::process::id(),
             started_at: "2026-11-21T10:00:00Z".to_owned(),

@@ -8,7 +8,8 @@ use std::{
 };
 
 use agentnet_proto::{
-    Capability, Clock, Security, SharedClock, SystemClock, SystemIds, ids::SharedIds, signature::Deployment,
+    AccountId, Capability, Clock, Security, SharedClock, SystemClock, SystemIds, ids::SharedIds,
+    rpc::RegisterResponse, signature::Deployment,
 };
 use serde_json::{Map, Value};
 use tokio::{sync::Notify, time::Instant};
@@ -17,12 +18,14 @@ use tokio_util::sync::CancellationToken;
 use super::{
     AgentNode, Config, Inner, StopOnDrop,
     config::MAX_ACCOUNTS,
+    entrance::{Entrance, Nats},
+    renew,
     session::{Session, register},
     tasks::{self, Subscriptions},
 };
 use crate::{
     auth::{Auth, Signer, Terms, open_key},
-    connect::{Connection, NatsSettings, connect, default_nats_url},
+    connect::{Connection, NatsSettings},
     error::{Error, ErrorKind},
     groups::{GROUP_LIFE, MAX_GROUPS},
     identity::Identity,
@@ -38,14 +41,6 @@ use crate::{
 
 /// How long the server may take to confirm the node's subscriptions.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
-
-enum Nats {
-    /// [`default_nats_url`].
-    Default,
-    Url(String),
-    Settings(NatsSettings),
-    Connected(Connection),
-}
 
 /// A node to be: every option has the original's default.
 ///
@@ -115,11 +110,12 @@ impl AgentNodeBuilder {
 
     /// Where NATS is, with every setting. The connection is named after the agent unless the settings name it.
     pub fn nats(mut self, settings: NatsSettings) -> Self {
-        self.nats = Nats::Settings(settings);
+        self.nats = Nats::Settings(Box::new(settings));
         self
     }
 
-    /// A connection to share; closing the node leaves it open.
+    /// A connection to share; closing the node leaves it open. In secure mode one that was entered as the account of the
+    /// agent's identity ([`KeyDoor`](crate::connect::KeyDoor)); whoever made it renews it.
     pub fn connection(mut self, connection: Connection) -> Self {
         self.nats = Nats::Connected(connection);
         self
@@ -344,7 +340,7 @@ impl AgentNodeBuilder {
     /// [`ErrorKind::InvalidCapability`] for a capability that can't be addressed; [`ErrorKind::File`] when the file of
     /// the outbox or of the dedupe is in use, another account's, damaged, or can't be written.
     pub async fn start(self) -> Result<AgentNode, Error> {
-        let Self { config, nats, handler, clock, ids } = self;
+        let Self { mut config, nats, handler, clock, ids } = self;
         if config.agent_id.trim().is_empty() {
             return Err(Error::of(agentnet_proto::ErrorCode::AgentIdRequired, "an agent needs an agent_id"));
         }
@@ -358,17 +354,9 @@ impl AgentNodeBuilder {
         let capabilities =
             config.capabilities.iter().map(|name| capability(name)).collect::<Result<Vec<_>, _>>()?;
         let files = Files::open(&config, clock.as_ref()).await?;
-        let (connection, owns_connection) = match nats {
-            Nats::Connected(connection) => (connection, false),
-            other => (connect(&settings(other, &config.agent_id)?).await?, true),
-        };
+        let entrance = Entrance::open(nats, &mut config).await?;
         let ids = ids.unwrap_or_else(|| Arc::new(SystemIds::new(Arc::clone(&clock))));
-        let parts = Parts { config, clock, ids, handler, capabilities, owns_connection, files };
-        let started = parts.start(connection.clone()).await;
-        if started.is_err() && owns_connection {
-            let _ = connection.close(Duration::from_secs(1)).await;
-        }
-        started
+        Parts { config, clock, ids, handler, capabilities, files }.start(entrance).await
     }
 
     /// [`start`](Self::start), then serves until Ctrl-C or SIGTERM and closes in order.
@@ -384,16 +372,6 @@ fn capability(name: &str) -> Result<Capability, Error> {
     match crate::target::Target::capability(name)? {
         crate::target::Target::Capability(name) => Ok(name),
         _ => Err(Error::new(ErrorKind::InvalidCapability, "not a capability")),
-    }
-}
-
-fn settings(nats: Nats, agent_id: &str) -> Result<NatsSettings, Error> {
-    let name = format!("agentnet-{agent_id}");
-    match nats {
-        Nats::Url(url) => Ok(NatsSettings::from_url(&url)?.named(name)),
-        Nats::Settings(settings) if settings.name != NatsSettings::DEFAULT_NAME => Ok(settings),
-        Nats::Settings(settings) => Ok(settings.named(name)),
-        Nats::Default | Nats::Connected(_) => Ok(NatsSettings::from_url(&default_nats_url())?.named(name)),
     }
 }
 
@@ -423,30 +401,72 @@ struct Parts {
     ids: SharedIds,
     handler: Option<Handler>,
     capabilities: Vec<Capability>,
-    owns_connection: bool,
     files: Files,
 }
 
+/// A node before it has its connection for good.
+struct Ready {
+    registry: RegistryClient,
+    account: AccountId,
+    answer: RegisterResponse,
+    auth: Auth,
+    lifetime: Option<Duration>,
+}
+
 impl Parts {
-    async fn start(self, connection: Connection) -> Result<AgentNode, Error> {
-        let Self { config, clock, ids, handler, capabilities, owns_connection, files } = self;
-        let registry = RegistryClient::new(connection.client().clone());
-        let Terms { security, deployment } = Terms::learn(&config, &registry).await?;
-        let key = open_key(&config, security).await?;
+    async fn start(self, entrance: Entrance) -> Result<AgentNode, Error> {
+        let ready = match self.prepare(&entrance).await {
+            Ok(ready) => ready,
+            Err(error) => {
+                entrance.close().await;
+                return Err(error);
+            }
+        };
+        let (connection, owns_connection) = entrance.enter(&ready.account).await?;
+        let started = self.run(ready, connection.clone(), owns_connection).await;
+        if started.is_err() && owns_connection {
+            let _ = connection.close(Duration::from_secs(1)).await;
+        }
+        started
+    }
+
+    /// Finds out what the network asks for, and registers.
+    async fn prepare(&self, entrance: &Entrance) -> Result<Ready, Error> {
+        let Self { config, clock, ids, .. } = self;
+        let registry = entrance.registry();
+        let Terms { security, deployment, lifetime } = Terms::learn(config, &registry).await?;
+        entrance.fits(security)?;
+        let key = match entrance.key() {
+            Some(key) => Some(key.clone()),
+            None => open_key(config, security).await?,
+        };
         let block = key.clone().filter(|_| config.dev_auth);
         let signer = key.zip(deployment.clone()).map(|(key, deployment)| {
-            Arc::new(Signer::with(key, deployment, Arc::clone(&clock), Arc::clone(&ids)))
+            Arc::new(Signer::with(key, deployment, Arc::clone(clock), Arc::clone(ids)))
         });
-        let mut registry = match &signer {
+        let registry = match &signer {
             Some(signer) => registry.signed_by(Arc::clone(signer)),
             None => registry,
         };
         let auth = Auth::new(security, deployment, signer, block);
         let (account, answer) =
-            register(&config, &registry, &auth, None, clock.as_ref(), ids.as_ref()).await?;
-        if security == Security::Secure {
-            registry = registry.as_account(account.clone());
-        }
+            register(config, &registry, &auth, None, clock.as_ref(), ids.as_ref()).await?;
+        let registry = match security {
+            Security::Secure => registry.as_account(account.clone()),
+            Security::Open | Security::Signed => registry,
+        };
+        Ok(Ready { registry, account, answer, auth, lifetime })
+    }
+
+    async fn run(
+        self,
+        ready: Ready,
+        connection: Connection,
+        owns_connection: bool,
+    ) -> Result<AgentNode, Error> {
+        let Self { config, clock, ids, handler, capabilities, files } = self;
+        let Ready { registry, account, answer, auth, lifetime } = ready;
+        let registry = registry.on(&connection);
         let began_at = clock.now();
         let wake = Arc::new(Notify::new());
         let (count, bytes, policy) = (config.outbox_max, config.outbox_bytes, config.outbox_policy);
@@ -496,7 +516,11 @@ impl Parts {
         let stop = Arc::new(StopOnDrop(Arc::clone(&inner)));
         // Before the tasks hear confirmations of it.
         let left = inner.take_up(left)?;
-        let tasks = tasks::spawn(&inner, subscriptions, handler.as_ref());
+        let (tasks, feeds) = tasks::spawn(&inner, subscriptions, handler.as_ref());
+        if let Some(lifetime) = lifetime.filter(|_| owns_connection) {
+            let heard = handler.is_some().then_some(capabilities);
+            tasks::spawn_watched(&inner, "renewal", renew::run(Arc::clone(&inner), feeds, lifetime, heard));
+        }
         inner.hello().await?;
         tracing::debug!(account = %inner.account, session = answer.session_tag, "registered");
         let (tasks, left) = (Arc::new(Mutex::new(tasks)), Arc::new(Mutex::new(left)));

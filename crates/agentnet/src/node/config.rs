@@ -137,6 +137,12 @@ impl Config {
 }
 
 impl Config {
+    /// The mode that the agent was told, if it was.
+    pub(crate) fn told_security(&self) -> Result<Option<Security>, Error> {
+        let wanted = self.wanted_security()?;
+        Ok((self.security.is_some() || self.dev_auth).then_some(wanted))
+    }
+
     /// The least strict mode that the agent goes along with. `AGENTNET_SECURITY` wins, else `DEV_AUTH=true` means signed.
     pub(crate) fn wanted_security(&self) -> Result<Security, Error> {
         if let Some(detail) = &self.bad_variable {

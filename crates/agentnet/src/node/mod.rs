@@ -3,7 +3,10 @@
 mod builder;
 mod close;
 mod config;
+mod entrance;
+mod feed;
 mod maintain;
+mod renew;
 mod session;
 mod snapshot;
 mod tasks;

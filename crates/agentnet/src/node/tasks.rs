@@ -3,12 +3,16 @@
 use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc};
 
 use agentnet_proto::{AccountEvent, Capability, EventType, StoredNotice, Subject, rpc::ThreadEvent};
-use async_nats::Subscriber;
-use futures_util::{FutureExt as _, StreamExt as _, stream::SelectAll};
+use async_nats::{Client, Subscriber};
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, maintain};
+use super::{
+    Inner,
+    feed::{Feed, Renewed},
+    maintain,
+};
 use crate::{
     connect::Connection,
     error::Error,
@@ -40,8 +44,7 @@ struct Intake {
     capabilities: Vec<Subscriber>,
 }
 
-async fn subscribe(connection: &Connection, subject: &Subject) -> Result<Subscriber, Error> {
-    let client = connection.client();
+async fn subscribe(connection: &Connection, client: &Client, subject: &Subject) -> Result<Subscriber, Error> {
     let subscribed = match subject.queue_group() {
         Some(group) => client.queue_subscribe(subject.to_string(), group).await,
         None => client.subscribe(subject.to_string()).await,
@@ -58,14 +61,24 @@ impl Subscriptions {
         capabilities: Option<&[Capability]>,
         checks: bool,
     ) -> Result<Self, Error> {
+        Self::open_on(connection, &connection.client(), account, capabilities, checks).await
+    }
+
+    /// The same on a client that is to take the connection over.
+    pub(super) async fn open_on(
+        connection: &Connection,
+        client: &Client,
+        account: &agentnet_proto::AccountId,
+        capabilities: Option<&[Capability]>,
+        checks: bool,
+    ) -> Result<Self, Error> {
         let id = || account.clone();
-        let replies = connection
-            .client()
+        let replies = client
             .subscribe(Subject::all_replies(account))
             .await
             .map_err(|e| connection.unavailable().source_of(e))?;
         let keys = match checks {
-            true => Some(subscribe(connection, &Subject::Event(EventType::Keys)).await?),
+            true => Some(subscribe(connection, client, &Subject::Event(EventType::Keys)).await?),
             false => None,
         };
         let intake = match capabilities {
@@ -73,19 +86,20 @@ impl Subscriptions {
             Some(names) => {
                 let mut capabilities = Vec::with_capacity(names.len());
                 for name in names {
-                    capabilities.push(subscribe(connection, &Subject::Capability(name.clone())).await?);
+                    capabilities
+                        .push(subscribe(connection, client, &Subject::Capability(name.clone())).await?);
                 }
                 Some(Intake {
-                    inbox: subscribe(connection, &Subject::Inbox(id())).await?,
-                    redelivery: subscribe(connection, &Subject::Redelivery(id())).await?,
+                    inbox: subscribe(connection, client, &Subject::Inbox(id())).await?,
+                    redelivery: subscribe(connection, client, &Subject::Redelivery(id())).await?,
                     capabilities,
                 })
             }
         };
         Ok(Self {
-            receipts: subscribe(connection, &Subject::Receipts(id())).await?,
-            threads: subscribe(connection, &Subject::Threads(id())).await?,
-            stored: subscribe(connection, &Subject::Stored(id())).await?,
+            receipts: subscribe(connection, client, &Subject::Receipts(id())).await?,
+            threads: subscribe(connection, client, &Subject::Threads(id())).await?,
+            stored: subscribe(connection, client, &Subject::Stored(id())).await?,
             replies,
             keys,
             intake,
@@ -93,16 +107,55 @@ impl Subscriptions {
     }
 }
 
-/// Starts everything.
-pub(super) fn spawn(inner: &Arc<Inner>, subscriptions: Subscriptions, handler: Option<&Handler>) -> Tasks {
+/// Where the subscriptions of a renewed connection go.
+pub(super) struct Feeds {
+    receipts: Renewed,
+    threads: Renewed,
+    stored: Renewed,
+    replies: Renewed,
+    keys: Option<Renewed>,
+    intake: Option<IntakeFeeds>,
+}
+
+struct IntakeFeeds {
+    inbox: Renewed,
+    redelivery: Renewed,
+    capabilities: Renewed,
+}
+
+impl Feeds {
+    /// Hands over the subscriptions of a renewed connection.
+    pub(super) async fn renewed(&self, subscriptions: Subscriptions) {
+        let Subscriptions { receipts, threads, stored, replies, keys, intake } = subscriptions;
+        let mut pairs = vec![
+            (&self.receipts, receipts),
+            (&self.threads, threads),
+            (&self.stored, stored),
+            (&self.replies, replies),
+        ];
+        pairs.extend(self.keys.as_ref().zip(keys));
+        if let (Some(feeds), Some(intake)) = (&self.intake, intake) {
+            pairs.extend([(&feeds.inbox, intake.inbox), (&feeds.redelivery, intake.redelivery)]);
+            pairs.extend(intake.capabilities.into_iter().map(|one| (&feeds.capabilities, one)));
+        }
+        for (feed, subscription) in pairs {
+            // Its reader has ended when the node is closing.
+            let _ = feed.send(subscription).await;
+        }
+    }
+}
+
+/// Starts everything; with where the subscriptions of a renewed connection go.
+pub(super) fn spawn(
+    inner: &Arc<Inner>,
+    subscriptions: Subscriptions,
+    handler: Option<&Handler>,
+) -> (Tasks, Feeds) {
     let Subscriptions { receipts, threads, stored, replies, keys, intake } = subscriptions;
-    run(
-        inner,
-        "reader of receipts",
-        receipts,
-        |inner, message| async move { inner.take_receipt(&message).await },
-    );
-    run(inner, "reader of confirmations", stored, |inner, message| async move {
+    let receipts = run(inner, "reader of receipts", receipts, |inner, message| async move {
+        inner.take_receipt(&message).await;
+    });
+    let stored = run(inner, "reader of confirmations", stored, |inner, message| async move {
         match serde_json::from_slice::<StoredNotice<Cow<'_, str>>>(&message.payload) {
             Ok(notice) => {
                 inner.outbox.stored(notice.message_ids.iter().map(|id| &**id));
@@ -114,41 +167,44 @@ pub(super) fn spawn(inner: &Arc<Inner>, subscriptions: Subscriptions, handler: O
             Err(error) => tracing::warn!(%error, "confirmation ignored: can't be read"),
         }
     });
-    run(inner, "reader of threads", threads, |inner, message| async move {
+    let threads = run(inner, "reader of threads", threads, |inner, message| async move {
         match serde_json::from_slice::<ThreadEvent>(&message.payload) {
             Ok(event) => inner.members_changed(&event),
             Err(error) => tracing::debug!(%error, "news of a thread ignored: can't be read"),
         }
     });
-    run(
-        inner,
-        "reader of replies",
-        replies,
-        |inner, message| async move { inner.take_reply(&message).await },
-    );
-    if let Some(keys) = keys {
+    let replies = run(inner, "reader of replies", replies, |inner, message| async move {
+        inner.take_reply(&message).await;
+    });
+    let keys = keys.map(|keys| {
         run(inner, "reader of news of keys", keys, |inner, message| async move {
             if let Ok(event) = serde_json::from_slice::<AccountEvent>(&message.payload) {
                 inner.auth.keys().changed(&event);
             }
-        });
-    }
+        })
+    });
     let maintenance = maintain::run(Arc::clone(inner));
     spawn_watched(inner, "maintenance", maintenance);
-    let mut tasks = Tasks::default();
+    let (mut tasks, mut feeds) =
+        (Tasks::default(), Feeds { receipts, threads, stored, replies, keys, intake: None });
     if let (Some(intake), Some(handler)) = (intake, handler) {
+        let (inbox, inbox_feed) = Feed::new([intake.inbox]);
+        let (redelivery, redelivery_feed) = Feed::new([intake.redelivery]);
+        let (capabilities, capabilities_feed) = Feed::new(intake.capabilities);
+        feeds.intake = Some(IntakeFeeds { inbox, redelivery, capabilities });
+        let heard = [inbox_feed, redelivery_feed, capabilities_feed];
         tasks.intake =
-            Some(spawn_watched(inner, "intake", read(Arc::clone(inner), intake, tasks.stop_intake.clone())));
+            Some(spawn_watched(inner, "intake", read(Arc::clone(inner), heard, tasks.stop_intake.clone())));
         let workers = inner.config.max_concurrency.max(1);
         tasks.workers = (0..workers)
             .map(|_| spawn_watched(inner, "worker", work(Arc::clone(inner), Arc::clone(handler))))
             .collect();
     }
-    tasks
+    (tasks, feeds)
 }
 
 /// Runs the task until the node stops; a panic in it stops the node.
-fn spawn_watched(
+pub(super) fn spawn_watched(
     inner: &Arc<Inner>,
     name: &'static str,
     task: impl Future<Output = ()> + Send + 'static,
@@ -166,24 +222,26 @@ fn spawn_watched(
 fn run<F>(
     inner: &Arc<Inner>,
     name: &'static str,
-    mut subscription: Subscriber,
+    subscription: Subscriber,
     take: impl Fn(Arc<Inner>, async_nats::Message) -> F + Send + 'static,
-) where
+) -> Renewed
+where
     F: Future<Output = ()> + Send,
 {
     let node = Arc::clone(inner);
+    let (renewed, mut feed) = Feed::new([subscription]);
     spawn_watched(inner, name, async move {
-        while let Some(message) = subscription.next().await {
+        while let Some(message) = feed.next().await {
             take(Arc::clone(&node), message).await;
         }
     });
+    renewed
 }
 
 /// Reads everything that is for the handler, one message at a time: what comes in twice at once, live and delivered
 /// again, is still seen once.
-async fn read(inner: Arc<Inner>, intake: Intake, stop: CancellationToken) {
-    let Intake { mut inbox, mut redelivery, capabilities } = intake;
-    let mut capabilities: SelectAll<Subscriber> = capabilities.into_iter().collect();
+async fn read(inner: Arc<Inner>, heard: [Feed; 3], stop: CancellationToken) {
+    let [mut inbox, mut redelivery, mut capabilities] = heard;
     let stopped = stop.cancelled();
     tokio::pin!(stopped);
     loop {
@@ -197,11 +255,8 @@ async fn read(inner: Arc<Inner>, intake: Intake, stop: CancellationToken) {
         inner.admit(message, source).await;
     }
     // Other sessions of the queue groups get what comes from now on; what is here already is answered.
-    let _ = inbox.drain().await;
-    let _ = redelivery.drain().await;
-    for capability in capabilities.iter_mut() {
-        let _ = capability.drain().await;
-    }
+    let (inbox, redelivery) = (inbox.drain().await, redelivery.drain().await);
+    let capabilities = capabilities.drain().await;
     let mut rest = futures_util::stream::select_all([
         inbox.map(|m| (m, Source::Inbox)).boxed(),
         redelivery.map(|m| (m, Source::Redelivery)).boxed(),

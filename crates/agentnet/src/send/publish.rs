@@ -165,6 +165,10 @@ impl Inner {
         let sent = within(deadline, publish).await;
         match sent {
             Ok(Ok(())) | Err(_) => Ok(()),
+            // The client was renewed under our hands; the outbox sends it again.
+            Ok(Err(error)) if error.kind() == PublishErrorKind::Send && self.connection.is_connected() => {
+                Ok(())
+            }
             Ok(Err(error)) => Err(match error.kind() {
                 PublishErrorKind::MaxPayloadExceeded => Error::new(
                     ErrorKind::PayloadTooLarge,

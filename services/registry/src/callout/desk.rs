@@ -20,6 +20,8 @@ use crate::app::{App, QUERY_DEADLINE, chain};
 const BATCH: usize = 256;
 /// Most who wait for their turn; others wait in the subscription.
 const QUEUE: usize = 1024;
+/// Pause before Postgres is asked again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// How long a key without an account may stay connected: long enough to register.
 const UNKNOWN_LIFETIME: Duration = Duration::from_secs(60);
 
@@ -96,20 +98,25 @@ impl Desk {
 async fn serve(app: &App, batch: &mut Vec<Ask>) {
     let started = std::time::Instant::now();
     let timer = app.stats.timer("db.callout");
-    let work = tokio::time::timeout(QUERY_DEADLINE, decide(app, batch)).await;
-    timer.record(started.elapsed());
-    let verdicts = match work {
-        Ok(Ok(verdicts)) => verdicts,
-        failed => {
-            timer.record_error();
-            let cause = match &failed {
-                Ok(Err(error)) => chain(error),
-                _ => format!("no answer from Postgres within {} s", QUERY_DEADLINE.as_secs_f64()),
-            };
-            app.failures.log("db.callout", &cause);
-            vec![Err(Refusal::Unavailable); batch.len()]
+    let mut cause = format!("no answer from Postgres within {} s", QUERY_DEADLINE.as_secs_f64());
+    // Until the deadline, also when Postgres fails at once: clients tell by the time it took that the refusal isn't about
+    // their key.
+    let decided = async {
+        loop {
+            match decide(app, batch).await {
+                Ok(verdicts) => return verdicts,
+                Err(error) => cause = chain(&error),
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     };
+    let decided = tokio::time::timeout(QUERY_DEADLINE, decided).await;
+    timer.record(started.elapsed());
+    let verdicts = decided.unwrap_or_else(|_| {
+        timer.record_error();
+        app.failures.log("db.callout", &cause);
+        vec![Err(Refusal::Unavailable); batch.len()]
+    });
     for (ask, verdict) in batch.drain(..).zip(verdicts) {
         // Who asked may have gone meanwhile.
         let _ = ask.answer.send(verdict);

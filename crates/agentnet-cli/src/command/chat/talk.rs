@@ -78,7 +78,7 @@ async fn join(ctx: &Context, network: &Network) -> Result<(AgentNode, mpsc::Rece
     let (heard, incoming) = mpsc::channel(INCOMING);
     let ours = heard.clone();
     let node = ctx
-        .agent(network, AGENT_ID)
+        .agent(network, AGENT_ID)?
         .on_message(move |message| {
             let ours = ours.clone();
             async move {

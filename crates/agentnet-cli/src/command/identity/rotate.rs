@@ -50,9 +50,8 @@ async fn at_network(
     password: Option<&SecretString>,
 ) -> Result<Identity, Failure> {
     // Reached before anything changes.
-    let link = ctx.network()?.connect("agentnet-cli-rotate").await?;
     let before = store.load(name, password)?;
-    let link = link.signed_by(&before).await?;
+    let link = ctx.network()?.connect_as("agentnet-cli-rotate", &before).await?;
     let identity = if before.retired().is_empty() {
         store.rotate(name, password)?
     } else {

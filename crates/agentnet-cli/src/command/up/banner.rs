@@ -1,5 +1,6 @@
 //! What a person reads when everything runs.
 
+use agentnet::proto::Security;
 use agentnet_local::DataDir;
 
 use super::{Args, logs, ready::Ready, stack::Stack};
@@ -25,7 +26,7 @@ pub fn print(ctx: &Context, args: &Args, dir: &DataDir, stack: &Stack) -> Result
         format!("{} {}", paint(GOOD, "●"), bold("AgentNet is up")),
         String::new(),
         format!("  {}  {}", dim("agents join at"), stack.told.nats_url),
-        format!("  {}  open: whoever has this URL may be anybody", dim("          mode")),
+        format!("  {}  {}", dim("          mode"), mode(stack)),
         format!("  {}  {}", dim("          data"), dir.path().display()),
         format!("  {}  {}", dim("          logs"), dir.path().join("logs").join(logs::FILE).display()),
         String::new(),
@@ -53,6 +54,16 @@ pub fn print(ctx: &Context, args: &Args, dir: &DataDir, stack: &Stack) -> Result
     lines.push(dim("  Ctrl-C stops everything; the data stays."));
     lines.push(String::new());
     ctx.out.line(lines.join("\n"))
+}
+
+fn mode(stack: &Stack) -> String {
+    match (stack.told.security, &stack.told.secure) {
+        (Security::Secure, Some(secure)) => {
+            format!("secure: every agent has a key of its own; you are {}, an operator", secure.who.name)
+        }
+        (Security::Signed, _) => "signed: whoever has this URL gets in, and signs what it says".to_owned(),
+        _ => "open: whoever has this URL may be anybody".to_owned(),
+    }
 }
 
 /// How this program was called, so that what to type next can be copied: Cargo tells what it runs where it is.

@@ -5,6 +5,7 @@ mod demo;
 mod logs;
 mod progress;
 mod ready;
+pub mod secrets;
 mod servers;
 mod services;
 mod signals;
@@ -13,6 +14,7 @@ mod supervise;
 
 use std::path::PathBuf;
 
+use agentnet::proto::Security;
 use agentnet_local::DataDir;
 
 use super::Context;
@@ -36,9 +38,12 @@ pub struct Args {
     /// Add agents that talk, and show what they say
     #[arg(long)]
     pub demo: bool,
-    /// Run without signatures: whoever has the token may be anybody (so far the only mode)
-    #[arg(long)]
+    /// Run without keys: whoever has the token may be anybody. The original Python and TypeScript agents need this
+    #[arg(long, conflicts_with = "signed")]
     pub open: bool,
+    /// Run with a shared token and signed messages
+    #[arg(long)]
+    pub signed: bool,
     /// Where data and secrets are kept; per user unless given
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -51,6 +56,17 @@ pub struct Args {
     /// Write one JSON object with the URLs here once everything answers, for scripts
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
+}
+
+impl Args {
+    /// The mode of the network: every agent has a key, unless something else is asked for.
+    pub fn security(&self) -> Security {
+        match (self.open, self.signed) {
+            (true, _) => Security::Open,
+            (_, true) => Security::Signed,
+            _ => Security::Secure,
+        }
+    }
 }
 
 /// Starts everything, waits for Ctrl-C, stops everything.
@@ -134,7 +150,7 @@ async fn live(
     ready::announce(dir, args, stack)?;
     banner::print(ctx, args, dir, stack)?;
     if args.demo {
-        *demo = Some(Demo::start(ctx, stack).await?);
+        *demo = Some(Demo::start(ctx, dir, stack).await?);
     }
     supervise::run(stack, progress).await;
     Ok(())

@@ -4,6 +4,7 @@ use std::{fs, io, path::Path};
 
 use agentnet::proto::{Clock as _, SystemClock};
 use agentnet_local::DataDir;
+use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
 use super::{Args, stack::Stack};
@@ -16,8 +17,10 @@ use crate::{
 /// The ready file. It holds secrets, so it is readable by its owner only.
 #[derive(Serialize)]
 pub struct Ready<'a> {
-    /// NATS with its token.
+    /// NATS, in open and signed mode with its token.
     pub nats_url: &'a str,
+    /// `open`, `signed` or `secure`.
+    pub mode: &'static str,
     /// Postgres with its password.
     pub database_url: &'a str,
     /// The gateway's HTTP face; null as long as there is none.
@@ -27,7 +30,12 @@ pub struct Ready<'a> {
 impl<'a> Ready<'a> {
     /// The URLs of a running network.
     pub fn of(stack: &'a Stack) -> Self {
-        Self { nats_url: &stack.told.nats_url, database_url: &stack.told.database_url, gateway_url: None }
+        Self {
+            mode: stack.told.security.as_str(),
+            nats_url: &stack.told.nats_url,
+            database_url: &stack.told.database_url,
+            gateway_url: None,
+        }
     }
 }
 
@@ -45,8 +53,13 @@ pub fn announce(dir: &DataDir, args: &Args, stack: &Stack) -> Result<(), Failure
             &path,
             &Context {
                 nats_url: stack.told.nats_url.clone(),
-                mode: "open".to_owned(),
-                identity_path: None,
+                mode: stack.told.security.to_string(),
+                identity: stack.told.secure.as_ref().map(|secure| secure.who.clone()),
+                enrolment_token: stack
+                    .told
+                    .secure
+                    .as_ref()
+                    .map(|secure| secure.enrolment_token.expose_secret().to_owned()),
                 data_dir: dir.path().to_owned(),
                 pid: std::process::id(),
                 started_at: SystemClock.now().to_string(),

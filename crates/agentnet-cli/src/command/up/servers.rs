@@ -9,6 +9,7 @@ use agentnet_local::{
 use super::{
     blocking,
     progress::{Progress, Step},
+    secrets::Secure,
 };
 use crate::{
     failure::Failure,
@@ -24,12 +25,20 @@ pub const DATABASE: &str = "agentnet";
 ///
 /// # Errors
 /// As [`NatsServer::start`].
-pub async fn nats(dir: &DataDir, port: Option<u16>, progress: &Progress) -> Result<Arc<NatsServer>, Failure> {
+pub async fn nats(
+    dir: &DataDir,
+    port: Option<u16>,
+    secure: Option<&Secure>,
+    progress: &Progress,
+) -> Result<Arc<NatsServer>, Failure> {
     let step = Arc::new(progress.step("starting NATS"));
     let binary = find_nats(&step).await?;
     let version = binary.version;
     let mut options = NatsOptions::new(dir.nats_dir());
-    options.token = Some(dir.secrets().nats_token.clone());
+    match secure {
+        Some(secure) => options.extra_config = secure.server_config.clone(),
+        None => options.token = Some(dir.secrets().nats_token.clone()),
+    }
     options.binary = Some(binary);
     options.port = Some(port.unwrap_or(NATS_PORT));
     let free = NatsOptions { port: None, ..options.clone() };

@@ -1,5 +1,6 @@
 //! The services that run in this process.
 
+use agentnet::proto::Security;
 use agentnet_persister::Persister;
 use agentnet_registry::Registry;
 use agentnet_service::{
@@ -7,9 +8,10 @@ use agentnet_service::{
     service::{FullConfig, Service, ServiceError, start},
     shutdown::Shutdown,
 };
+use secrecy::ExposeSecret as _;
 use tokio::task::JoinHandle;
 
-use super::super::environment;
+use super::{super::environment, secrets::Secure};
 use crate::failure::Failure;
 
 /// What the services of one network are told.
@@ -21,23 +23,57 @@ pub struct Told {
     pub database_url: String,
     /// The network's name, made with its data directory.
     pub deployment: String,
+    /// Its mode.
+    pub security: Security,
+    /// What secure mode takes.
+    pub secure: Option<Secure>,
 }
 
 impl Told {
     /// The environment as the services see it: ours, except for what `up` decides.
-    fn env(&self) -> Env {
+    fn env(&self, kind: Kind) -> Env {
         let told = self.clone();
         Env::new(move |name| match name {
             "NATS_URL" => Some(told.nats_url.clone()),
             "DATABASE_URL" => Some(told.database_url.clone()),
             "AGENTNET_DEPLOYMENT" => Some(told.deployment.clone()),
-            // Until agents have identities there is one mode.
-            "AGENTNET_SECURITY" => Some("open".to_owned()),
+            "AGENTNET_SECURITY" => Some(told.security.to_string()),
             "DEV_AUTH" => Some("false".to_owned()),
+            "AGENTNET_NKEY_SEED"
+            | "AGENTNET_CALLOUT_SEED"
+            | "AGENTNET_CALLOUT_XKEY_SEED"
+            | "AGENTNET_SYSTEM_NKEY_SEED"
+            | "AGENTNET_OPERATOR_KEYS"
+            | "AGENTNET_ENROLMENT_TOKEN" => told.secure(kind, name),
             // Two services of one process can't listen at one address; `up` watches them itself.
             "AGENTNET_HTTP_ADDR" => None,
             _ => environment(name),
         })
+    }
+}
+
+impl Told {
+    fn secure(&self, kind: Kind, name: &str) -> Option<String> {
+        let Secure { seeds, operator, enrolment_token, .. } = self.secure.as_ref()?;
+        let seed = match (name, kind) {
+            ("AGENTNET_NKEY_SEED", Kind::Registry) => &seeds.registry,
+            ("AGENTNET_NKEY_SEED", Kind::Persister) => &seeds.persister,
+            ("AGENTNET_CALLOUT_SEED", _) => &seeds.issuer,
+            ("AGENTNET_CALLOUT_XKEY_SEED", _) => &seeds.xkey,
+            ("AGENTNET_SYSTEM_NKEY_SEED", _) => &seeds.system,
+            ("AGENTNET_ENROLMENT_TOKEN", _) => enrolment_token,
+            // Whoever starts the network runs it, beside those they name.
+            _ => {
+                return Some(
+                    [Some(operator.clone()), environment(name)]
+                        .into_iter()
+                        .flatten()
+                        .collect::<Vec<_>>()
+                        .join(","),
+                );
+            }
+        };
+        Some(seed.expose_secret().to_owned())
     }
 }
 
@@ -75,7 +111,7 @@ impl Kind {
     /// # Errors
     /// `config` for a variable that can't be used, `service_failed` otherwise.
     pub async fn start(self, told: &Told, shutdown: &Shutdown) -> Result<Running, Failure> {
-        let env = told.env();
+        let env = told.env(self);
         let task = match self {
             Self::Registry => {
                 let mut config = FullConfig::<agentnet_registry::Config>::read::<Registry>(&env)

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use agentnet::proto::rpc::SearchRequest;
+use agentnet::proto::{Security, rpc::SearchRequest};
 use agentnet_local::{DataDir, NatsServer, PostgresServer, StopMode};
 use agentnet_service::shutdown::Shutdown;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Args,
     progress::Progress,
+    secrets::Secure,
     servers,
     services::{self, Kind, Running, Told},
 };
@@ -46,9 +47,14 @@ impl Stack {
     pub async fn start(dir: &DataDir, args: &Args, progress: &Progress) -> Result<Self, Failure> {
         // Random like a secret, so that no two networks have one name; it is told to whoever asks.
         let deployment = dir.secret("deployment")?.expose_secret().to_owned();
+        let security = args.security();
+        let secure = match security {
+            Security::Secure => Some(Secure::of(dir)?),
+            Security::Open | Security::Signed => None,
+        };
         // Both are waited for: one that is given up in the middle of its start would end after us.
         let (nats, postgres) = match tokio::join!(
-            servers::nats(dir, args.nats_port, progress),
+            servers::nats(dir, args.nats_port, secure.as_ref(), progress),
             servers::postgres(dir, args.pg_port, progress),
         ) {
             (Ok(nats), Ok(postgres)) => (nats, postgres),
@@ -61,7 +67,13 @@ impl Stack {
                 return Err(failure);
             }
         };
-        let told = Told { nats_url: nats.url(), database_url: postgres.url(servers::DATABASE), deployment };
+        let told = Told {
+            nats_url: nats.url(),
+            database_url: postgres.url(servers::DATABASE),
+            deployment,
+            security,
+            secure,
+        };
         let stack = Self { nats, postgres, shutdown: services::shutdown(), told, services: Mutex::default() };
         let step = progress.step("starting services");
         match stack.start_services().await {
@@ -85,7 +97,12 @@ impl Stack {
 
     /// The network as this process's own clients reach it.
     pub fn network(&self) -> Network {
-        Network { url: SecretString::from(self.told.nats_url.clone()), source: Source::Flag }
+        Network {
+            url: SecretString::from(self.told.nats_url.clone()),
+            source: Source::Flag,
+            security: Some(self.told.security),
+            who: self.told.secure.as_ref().map(|secure| secure.who.clone()),
+        }
     }
 
     /// Waits for a round trip through NATS and the registry to Postgres.

@@ -94,7 +94,7 @@ impl Load {
             let node = join(&plan, index).await.with_context(|| format!("sender-{index} can't join"))?;
             senders.push(Sender::new(node, ledger.clone(), plan.no_outbox));
         }
-        let poison = Poison::new(senders[0].node.connection().client().clone());
+        let poison = Poison::new(senders[0].node.connection().client().as_ref().clone());
         Ok(Self { plan, ledger, senders, poison })
     }
 

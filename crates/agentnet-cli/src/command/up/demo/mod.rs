@@ -11,10 +11,14 @@ use std::sync::Arc;
 
 use agentnet::{
     AgentNode, Incoming,
-    proto::subject::{ALL_CAPABILITIES, ALL_INBOXES, ALL_RECEIPTS, ALL_REPLIES},
+    connect::context::UserIdentity,
+    proto::{
+        Security,
+        subject::{ALL_CAPABILITIES, ALL_INBOXES, ALL_RECEIPTS, ALL_REPLIES},
+    },
 };
+use agentnet_local::DataDir;
 use futures_util::{StreamExt as _, future};
-use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -29,8 +33,9 @@ use crate::{
 };
 use small_talk::Role;
 
-/// What the terminal shows: messages, replies, and what recipients and the network say about them.
-const SHOWN: [&str; 4] = [ALL_INBOXES, ALL_REPLIES, ALL_CAPABILITIES, ALL_RECEIPTS];
+/// What the terminal shows: messages, what recipients say about them, and replies, which in secure mode nobody hears but
+/// who asked.
+const SHOWN: [&str; 3] = [ALL_INBOXES, ALL_CAPABILITIES, ALL_RECEIPTS];
 
 /// Marks messages that the agents send each other. Everything without it comes from somebody else.
 const STEP: &str = "demo_step";
@@ -47,15 +52,15 @@ impl Demo {
     ///
     /// # Errors
     /// When the agents can't join.
-    pub async fn start(ctx: &Context, stack: &Stack) -> Result<Self, Failure> {
+    pub async fn start(ctx: &Context, dir: &DataDir, stack: &Stack) -> Result<Self, Failure> {
         let network = stack.network();
         let link = network.connect("agentnet-demo-watch").await?;
         // Before the first word is said.
-        let viewer = view(ctx, link).await?;
+        let viewer = view(ctx, link, stack.told.security).await?;
         let (topic, _) = watch::channel("nothing yet".to_owned());
         let topic = Arc::new(topic);
         let joined =
-            future::try_join_all(Role::ALL.map(|role| join(role, &network, Arc::clone(&topic)))).await;
+            future::try_join_all(Role::ALL.map(|role| join(role, dir, &network, Arc::clone(&topic)))).await;
         let agents = match joined {
             Ok(agents) => agents,
             Err(failure) => {
@@ -77,8 +82,10 @@ impl Demo {
     }
 }
 
-async fn view(ctx: &Context, link: Link) -> Result<JoinHandle<()>, Failure> {
-    let mut messages = subscribe(&link, &SHOWN.map(str::to_owned)).await?;
+async fn view(ctx: &Context, link: Link, security: Security) -> Result<JoinHandle<()>, Failure> {
+    let replies = (security != Security::Secure).then_some(ALL_REPLIES);
+    let subjects: Vec<String> = SHOWN.into_iter().chain(replies).map(str::to_owned).collect();
+    let mut messages = subscribe(&link, &subjects).await?;
     let mut printer = Printer::new(ctx.out, link.registry(std::time::Duration::from_millis(500)), false);
     Ok(tokio::spawn(async move {
         while let Some(message) = messages.next().await {
@@ -92,13 +99,18 @@ async fn view(ctx: &Context, link: Link) -> Result<JoinHandle<()>, Failure> {
 
 async fn join(
     role: Role,
+    dir: &DataDir,
     network: &Network,
     topic: Arc<watch::Sender<String>>,
 ) -> Result<AgentNode, Failure> {
-    let node = AgentNode::builder(role.id())
+    let own = Network {
+        who: Some(UserIdentity { dir: dir.identities_dir(), name: role.id().to_owned() }),
+        ..network.clone()
+    };
+    let node = own
+        .agent(role.id())?
         .name(role.name())
         .capabilities(role.capabilities())
-        .nats_url(network.url.expose_secret())
         .on_message(move |message: Incoming| {
             let topic = topic.borrow().clone();
             async move { Ok(answer(role, &message, &topic).await?) }

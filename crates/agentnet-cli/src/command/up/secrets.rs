@@ -1,0 +1,72 @@
+//! What a secure network has of its own: the keys of its services, and the identity of the person who starts it.
+
+use agentnet::{Identity, IdentityStore, connect::context::UserIdentity};
+use agentnet_local::DataDir;
+use agentnet_registry::callout::NetworkSeeds;
+use secrecy::SecretString;
+
+use crate::{command::environment, failure::Failure, network::person};
+
+/// Keys and person of a secure network, made at the first start and found again.
+#[derive(Clone)]
+pub struct Secure {
+    /// The keys of the services, and those of the auth callout.
+    pub seeds: NetworkSeeds,
+    /// What nats-server is told, public keys only.
+    pub server_config: String,
+    /// Where the person's identity is.
+    pub who: UserIdentity,
+    /// The person's public key, as operators are named.
+    pub operator: String,
+    /// Lets new keys in: those of this user's agents find it by themselves.
+    pub enrolment_token: SecretString,
+}
+
+impl Secure {
+    /// Finds or makes everything.
+    ///
+    /// # Errors
+    /// `io`; `identity_*`; `keys` for files that hold something else.
+    pub fn of(dir: &DataDir) -> Result<Self, Failure> {
+        let seeds = seeds(|name, make| Ok(dir.secret_made_by(name, make)?))?;
+        let server_config = seeds.server_config().map_err(|error| {
+            Failure::local(
+                "keys",
+                format!(
+                    "the network's keys under {} can't be used: {error}",
+                    dir.path().join("secrets").display()
+                ),
+                "restore the files, or remove them to have new ones made",
+            )
+        })?;
+        let who = UserIdentity { dir: dir.identities_dir(), name: person(&environment) };
+        let identity = identity(dir, &who.name)?;
+        let operator = identity.public_key().to_string();
+        let enrolment_token = dir.secret("enrolment-token")?;
+        Ok(Self { seeds, server_config, who, operator, enrolment_token })
+    }
+}
+
+/// An identity that belongs to the network: the person's, or a demo agent's.
+///
+/// # Errors
+/// `identity_*`.
+pub fn identity(dir: &DataDir, name: &str) -> Result<Identity, Failure> {
+    Ok(IdentityStore::new(dir.identities_dir()).open_or_create(name, None)?)
+}
+
+/// The seeds of a network, each found or made by `keep`.
+///
+/// # Errors
+/// What `keep` fails with; `keys` without randomness.
+pub fn seeds(
+    keep: impl Fn(&str, &mut dyn FnMut() -> SecretString) -> Result<SecretString, Failure>,
+) -> Result<NetworkSeeds, Failure> {
+    let one = |name: &str| {
+        let made = NetworkSeeds::generate(name)
+            .map_err(|error| Failure::local("keys", format!("no key can be made: {error}"), "try again"))?;
+        keep(name, &mut || made.clone())
+    };
+    let [registry, persister, system, issuer, xkey] = NetworkSeeds::NAMES;
+    Ok(NetworkSeeds::from_parts([one(registry)?, one(persister)?, one(system)?, one(issuer)?, one(xkey)?]))
+}
