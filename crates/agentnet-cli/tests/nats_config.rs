@@ -73,3 +73,20 @@ fn compose_gets_its_secrets_from_one_command() {
     assert_eq!(mounted, 7);
     assert!(!compose.contains("agentnet_secret_token"), "no default token");
 }
+
+#[test]
+fn the_server_takes_the_configuration_of_compose() {
+    let place = Place::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let config = place.file("nats.conf");
+    fs::copy(root.join("docker/nats.conf"), &config).unwrap();
+    let binary = agentnet_local::Search::from_env().nats().unwrap();
+    let check = || Command::new(&binary.path).arg("-t").arg("-c").arg(&config).output().unwrap();
+    // Never without the services' keys.
+    assert!(!check().status.success());
+    let dir = place.file("keys");
+    place.run(&["nats-config", "--dir", dir.to_str().unwrap(), "--seen-as", "/run/secrets"]).exits(0);
+    fs::copy(dir.join("nats-secure.conf"), place.file("nats-secure.conf")).unwrap();
+    let checked = check();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}

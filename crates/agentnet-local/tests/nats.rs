@@ -143,21 +143,3 @@ async fn http_get(base: &str, path: &str) -> String {
     stream.read_to_string(&mut text).await.unwrap();
     text
 }
-
-#[test]
-fn the_compose_configuration_is_one_that_the_server_takes() {
-    let binary = agentnet_local::Search::from_env().nats().unwrap();
-    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docker/nats.conf");
-    let check = |token: Option<&str>| {
-        let mut command = std::process::Command::new(&binary.path);
-        command.args(["-t", "-c", config]).env_remove("AGENTNET_NATS_TOKEN");
-        if let Some(token) = token {
-            command.env("AGENTNET_NATS_TOKEN", token);
-        }
-        command.output().unwrap()
-    };
-    let output = check(Some("agentnet_secret_token"));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // Never without a token.
-    assert!(!check(None).status.success());
-}

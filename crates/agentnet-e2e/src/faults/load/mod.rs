@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agentnet::AgentNode;
+use agentnet::{AgentNode, IdentityStore};
 use agentnet_proto::SharedClock;
 use anyhow::{Context, Result};
 use tokio::{sync::mpsc, time::sleep_until};
@@ -174,16 +174,21 @@ impl Load {
     }
 }
 
-async fn join(plan: &Plan, index: usize) -> Result<AgentNode, agentnet::Error> {
+async fn join(plan: &Plan, index: usize) -> Result<AgentNode> {
     let odd = index % 2 == 1;
     let offset = if odd { plan.clock_offset_ms } else { 0 };
     let clock: SharedClock = super::service::clock(Some(&offset.to_string()));
-    AgentNode::builder(format!("sender-{index}"))
-        .username(format!("sender-{index}"))
+    let name = format!("sender-{index}");
+    let mut sender = AgentNode::builder(&name)
+        .username(&name)
         .nats_url(&plan.nats_url)
-        .dev_auth(plan.signed || odd)
+        .dev_auth(plan.signed)
         .key_dir(&plan.key_dir)
-        .clock(clock)
-        .start()
-        .await
+        .clock(clock);
+    // An open network asks for no signature, and takes one.
+    if odd && !plan.signed {
+        let identity = IdentityStore::new(&plan.key_dir).open_or_create(&name, None)?;
+        sender = sender.identity(identity);
+    }
+    Ok(sender.start().await?)
 }
