@@ -24,11 +24,36 @@ pub(crate) fn choose(server: Server, fixed: Option<u16>) -> Result<u16> {
     match fixed {
         Some(port) if is_free(port) => Ok(port),
         Some(port) => Err(Error::PortTaken { server, port }),
-        None => loop {
-            let port = rand::random_range(RANGE);
-            if is_free(port) {
-                return Ok(port);
-            }
-        },
+        None => Ok(free_but(&[])),
+    }
+}
+
+/// As [`choose`], for one more port of a server that is to listen on `other` too, which nobody listens on yet.
+pub(crate) fn choose_beside(server: Server, fixed: Option<u16>, other: u16) -> Result<u16> {
+    if fixed.is_some() { choose(server, fixed) } else { Ok(free_but(&[other])) }
+}
+
+fn free_but(taken: &[u16]) -> u16 {
+    loop {
+        let port = rand::random_range(RANGE);
+        if !taken.contains(&port) && is_free(port) {
+            return port;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_port_is_another_one() {
+        // All but a few are spoken for, so that a port that isn't looked at would come up.
+        let taken: Vec<u16> = RANGE.filter(|port| port % 1_000 != 0).collect();
+        for _ in 0..20 {
+            assert!(!taken.contains(&free_but(&taken)));
+        }
+        let first = choose(Server::Nats, None).unwrap();
+        assert_ne!(choose_beside(Server::Nats, None, first).unwrap(), first);
     }
 }

@@ -53,7 +53,8 @@ impl NatsServer {
             Self { options, binary, dir, name, port: 0, monitor_port: 0, process: Mutex::new(None) };
         for attempt in 1.. {
             server.port = ports::choose(Server::Nats, server.options.port)?;
-            server.monitor_port = ports::choose(Server::Nats, server.options.monitor_port)?;
+            server.monitor_port =
+                ports::choose_beside(Server::Nats, server.options.monitor_port, server.port)?;
             match server.launch() {
                 Ok(process) => {
                     server.process = Mutex::new(Some(process));
