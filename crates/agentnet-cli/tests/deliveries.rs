@@ -51,6 +51,24 @@ fn what_was_handled_shows_its_session() {
 }
 
 #[test]
+fn unsigned_history_is_not_proved_and_says_so() {
+    let sent = run(&["send", "--json", "--to-username", "echo_bot", "{\"text\":\"hi\"}"]).exits(0).json();
+    let (id, thread) = (sent["message_id"].as_str().unwrap(), sent["thread_id"].as_str().unwrap());
+    let file = shared().place.file("evidence.json");
+    let file = file.to_str().unwrap();
+    let checked = run(&["verify", "--json", id, "--export", file]).exits(2).json();
+    assert_eq!(
+        (checked["proved"].as_u64(), checked["messages"][0]["fault"].as_str()),
+        (Some(0), Some("auth_missing"))
+    );
+    run(&["verify", thread]).exits(2).says("auth_missing").says(id);
+    run(&["verify", "--from", file]).exits(2).says("auth_missing");
+    run(&["verify", "no_such_message"]).exits(2).warns("not_found");
+    run(&["verify", "--from", "/nowhere"]).exits(2).warns("evidence_file");
+    run(&["revoke", "--username", "echo_bot"]).exits(2).warns("must be signed");
+}
+
+#[test]
 fn mistakes_say_what_to_do() {
     run(&["why", "no_such_message"]).exits(2).warns("not_found");
     run(&["redrive"]).exits(2).warns("--message-id");

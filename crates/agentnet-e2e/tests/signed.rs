@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use agentnet::{
     ErrorKind, Identity, IdentityStore, RegistryClient, Signer, Stage,
+    evidence::Evidence,
     proto::{rpc, signature::SecretKey},
 };
 use serde_json::json;
@@ -163,4 +164,54 @@ async fn what_changes_something_is_signed_and_taken_once() {
     let answer = stack.raw.send_request("registry.thread_create", again).await.unwrap();
     let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
     assert_eq!(answer["error"], "auth_nonce_replayed");
+}
+
+#[tokio::test]
+async fn stored_history_is_checked_without_the_network() {
+    let stack = Stack::signed().await;
+    let bob = stack.node("bob").identity(identity("bob")).on_message(|message| async move {
+        if message.wants_reply() {
+            message.reply(json!({"text": "yes"})).await?;
+        }
+        Ok(())
+    });
+    let bob = bob.start().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let store = IdentityStore::new(dir.path());
+    let alice_id = store.create("alice", None).unwrap();
+    let alice = stack.node("alice").identity(alice_id.clone()).start().await.unwrap();
+    alice.send("@bob", json!({"n": 1})).thread("t").await.unwrap();
+    alice.request("@bob", json!({"n": 2})).thread("t").await.unwrap();
+    // What was signed before a key ended stays proved.
+    let new = store.rotate("alice", None).unwrap();
+    registry(&stack, &alice_id).rotate(new.key()).await.unwrap();
+    let reader = registry(&stack, &new);
+    let evidence = agentnet_local::testing::eventually(support::SOON, || async {
+        Evidence::of_thread(&reader, "t").await.ok().filter(|found| found.messages.len() == 3)
+    })
+    .await;
+    let one = Evidence::of_message(&reader, &evidence.messages[0].message_id).await.unwrap();
+    assert_eq!(one.messages, evidence.messages[..1]);
+    drop((alice, bob, stack));
+
+    let evidence = Evidence::from_json(evidence.to_json().as_bytes()).unwrap();
+    let checked = evidence.check().unwrap();
+    assert!(checked.iter().all(|message| message.is_proved()), "{checked:?}");
+    let faults = |evidence: &Evidence| -> Vec<Option<String>> {
+        evidence.check().unwrap().into_iter().map(|message| message.fault).collect()
+    };
+    let fault = |code: &str| Some(code.to_owned());
+    let mut other_network = evidence.clone();
+    other_network.deployment = "elsewhere".to_owned();
+    assert_eq!(faults(&other_network), vec![fault("auth_signature_invalid"); 3]);
+    let mut swapped = evidence.clone();
+    swapped.messages[0].envelope = swapped.messages[1].envelope.clone();
+    assert_eq!(faults(&swapped)[0], fault("message_id_conflict"));
+    let mut unsigned = evidence.clone();
+    unsigned.messages[2].signature = None;
+    assert_eq!(faults(&unsigned), [None, None, fault("auth_missing")]);
+    let mut later = evidence;
+    later.messages[2].received_at = "2099-01-01T00:00:00Z".to_owned();
+    assert_eq!(faults(&later), [None, None, fault("auth_public_key_mismatch")]);
+    assert_eq!(Evidence::from_json(b"{}").unwrap_err().kind(), ErrorKind::InvalidArgument);
 }
