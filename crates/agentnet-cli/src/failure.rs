@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use agentnet::ErrorKind;
+use agentnet::{ErrorKind, proto::ErrorCode};
 use serde::Serialize;
 
 /// Exit code of a payload that isn't JSON and of a request that got no answer, as in the original.
@@ -128,10 +128,19 @@ impl From<agentnet::Error> for Failure {
         Self::Refused {
             code: error.code().to_owned(),
             detail: format!("{}{message}", error.detail()),
-            hint: next_step(error.kind()).to_owned(),
+            hint: hint(&error).to_owned(),
             retryable: error.is_retryable(),
         }
     }
+}
+
+/// What a person does about the error.
+fn hint(error: &agentnet::Error) -> &'static str {
+    // Open networks prove nobody: whoever asks has to say who that is.
+    if error.code() == ErrorCode::AccountIdRequired.as_str() {
+        return "say with --account which account asks";
+    }
+    next_step(error.kind())
 }
 
 /// What a person does about an error of that kind.

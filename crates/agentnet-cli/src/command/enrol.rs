@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(long, value_name = "ACCOUNT")]
     pub account: Option<String>,
     /// How many keys it lets in, 1 to 10000
-    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "account")]
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "account", value_parser = clap::value_parser!(i64).range(1..=10_000))]
     pub uses: i64,
     /// How long it is good, in hours, at most 720
     #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(i64).range(1..=720))]
