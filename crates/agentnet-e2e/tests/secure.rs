@@ -251,7 +251,7 @@ async fn a_thousand_agents_connect() {
     let started = Instant::now();
     let registered = futures_util::stream::iter(0..AGENTS)
         .map(|i| stack.node(&format!("agent{i}")).heartbeat(Duration::from_secs(60)).start())
-        .buffer_unordered(256)
+        .buffer_unordered(32)
         .collect::<Vec<_>>()
         .await;
     let nodes: Vec<AgentNode> = registered.into_iter().map(Result::unwrap).collect();
