@@ -111,6 +111,11 @@ impl Identity {
         &self.retired
     }
 
+    /// The identity with each of the keys that were replaced, the last one first: what the network may still know it by.
+    pub fn predecessors(&self) -> impl Iterator<Item = Self> + '_ {
+        self.retired.iter().map(|old| Self { key: old.key.clone(), ..self.clone() })
+    }
+
     /// When it was made; key files of the original don't say.
     pub fn created_at(&self) -> Option<Timestamp> {
         self.created_at

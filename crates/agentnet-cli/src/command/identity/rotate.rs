@@ -6,7 +6,12 @@ use agentnet::{Identity, IdentityStore};
 use secrecy::SecretString;
 
 use super::{password::Open, view::Shown};
-use crate::{command::Context, failure::Failure, output::note};
+use crate::{
+    command::Context,
+    failure::Failure,
+    network::{Link, Network},
+    output::note,
+};
 
 /// How long the registry may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,6 +46,20 @@ pub fn run(ctx: &Context, store: &IdentityStore, args: &Args) -> Result<(), Fail
     Shown::changed(store, &rotated)?.print(ctx)
 }
 
+/// In, as the identity that the network knows: after an interruption that is one of the replaced keys.
+async fn enter(network: &Network, identity: &Identity) -> Result<Link, Failure> {
+    let mut entered = network.connect_as("agentnet-cli-rotate", identity).await;
+    for old in identity.predecessors() {
+        match &entered {
+            Err(failure) if failure.code() == "identity_unknown_to_network" => {
+                entered = network.connect_as("agentnet-cli-rotate", &old).await;
+            }
+            _ => break,
+        }
+    }
+    entered
+}
+
 /// First into the file, then to the network, then the old key out of the file: whatever is interrupted, the file has the
 /// key that the network knows.
 async fn at_network(
@@ -51,7 +70,7 @@ async fn at_network(
 ) -> Result<Identity, Failure> {
     // Reached before anything changes.
     let before = store.load(name, password)?;
-    let link = ctx.network()?.connect_as("agentnet-cli-rotate", &before).await?;
+    let link = enter(&ctx.network()?, &before).await?;
     let identity = if before.retired().is_empty() {
         store.rotate(name, password)?
     } else {
