@@ -3,7 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`config`] | everything the environment can say |
-//! | [`rpc`] | one file per method, and the two presence publishes |
+//! | `rpc` | one file per method, and the two presence publishes |
 //! | [`presence`] | who is online, in memory, on every replica |
 //! | [`flush`] | writes presence to Postgres in batches |
 //! | [`gc`] | ends stale sessions, prunes what is old |

@@ -1,4 +1,4 @@
-//! Who speaks: signing what this node sends, checking what it receives. The node asks [`Auth`]; nobody else looks at
+//! Who speaks: signing what this node sends, checking what it receives. The node asks `Auth`; nobody else looks at
 //! schemes.
 
 mod block;

@@ -102,7 +102,7 @@ impl AgentNodeBuilder {
         self
     }
 
-    /// Where NATS is; [`default_nats_url`] unless set.
+    /// Where NATS is; [`default_nats_url`](crate::connect::default_nats_url) unless set.
     pub fn nats_url(mut self, url: impl Into<String>) -> Self {
         self.nats = Nats::Url(url.into());
         self
@@ -336,7 +336,7 @@ impl AgentNodeBuilder {
     /// Connects, registers, subscribes and says hello.
     ///
     /// # Errors
-    /// As [`connect`]; [`ErrorKind::RegistryUnavailable`] at once when no registry runs; what the registry refused;
+    /// As [`connect`](crate::connect::connect); [`ErrorKind::RegistryUnavailable`] at once when no registry runs; what the registry refused;
     /// [`ErrorKind::InvalidCapability`] for a capability that can't be addressed; [`ErrorKind::File`] when the file of
     /// the outbox or of the dedupe is in use, another account's, damaged, or can't be written.
     pub async fn start(self) -> Result<AgentNode, Error> {

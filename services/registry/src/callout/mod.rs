@@ -1,10 +1,10 @@
 //! NATS' auth callout: what the server asks about a connection, and what it is told.
 //!
-//! [`serve`] subscribes [`SUBJECT`] on every replica and does, for each request:
+//! `serve` subscribes [`SUBJECT`] on every replica and does, for each request:
 //!
 //! 1. [`Sealer::open`] decrypts the request,
 //! 2. [`Request::decode`] reads it, [`Request::prove`] sees that the caller holds the key it presents,
-//! 3. [`desk`] looks the key's account and [`Role`] up and notes the connection, [`Role::permissions`] says what it may do,
+//! 3. `desk` looks the key's account and [`Role`] up and notes the connection, [`Role::permissions`] says what it may do,
 //! 4. [`Issuer::admit`] or [`Issuer::refuse`] writes the answer, [`Sealer::seal`] encrypts it.
 //!
 //! The server sends nonces only when its configuration names an nkey user (the answering service is one), hence the
