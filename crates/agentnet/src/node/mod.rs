@@ -9,6 +9,7 @@ mod maintain;
 mod renew;
 mod session;
 mod snapshot;
+mod start;
 mod tasks;
 
 use std::{
