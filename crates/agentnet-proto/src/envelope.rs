@@ -35,6 +35,11 @@ pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
 /// Longest text in a field that names something (ids, kinds, versions, keys), in bytes.
 pub const MAX_FIELD_LEN: usize = 512;
 
+/// What a target starts with, before the capability's name, when any one agent with it is meant.
+pub const CAPABILITY_PREFIX: &str = "capability:";
+/// What a target starts with, before the thread's id, when every member of it is meant.
+pub const THREAD_PREFIX: &str = "thread:";
+
 /// How deep lists and objects may nest in an envelope, the limit of common JSON readers.
 pub const MAX_DEPTH: usize = 127;
 
@@ -170,6 +175,17 @@ pub enum Addressee {
     Thread(String),
 }
 
+/// As `to_agent` and the rows of deliveries name it.
+impl fmt::Display for Addressee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account(id) => write!(f, "{id}"),
+            Self::Capability(name) => write!(f, "{CAPABILITY_PREFIX}{name}"),
+            Self::Thread(id) => write!(f, "{THREAD_PREFIX}{id}"),
+        }
+    }
+}
+
 /// Whether messages of this kind are answers, see [`Envelope::is_reply`].
 #[must_use]
 pub fn is_reply_kind(kind: &str) -> bool {
@@ -303,10 +319,10 @@ impl Envelope {
     /// # Errors
     /// The code that says what is wrong with `to_agent` / `to_account_id`.
     pub fn addressee(&self) -> Result<Addressee, ErrorCode> {
-        if let Some(name) = self.to_agent.strip_prefix("capability:") {
+        if let Some(name) = self.to_agent.strip_prefix(CAPABILITY_PREFIX) {
             return Capability::new(name).map(Addressee::Capability);
         }
-        if let Some(id) = self.to_agent.strip_prefix("thread:") {
+        if let Some(id) = self.to_agent.strip_prefix(THREAD_PREFIX) {
             return if id.is_empty() {
                 Err(ErrorCode::InvalidTarget)
             } else {

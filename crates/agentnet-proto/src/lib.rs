@@ -12,6 +12,7 @@ pub mod error;
 pub mod event;
 pub mod ids;
 mod lenient;
+pub mod nats_url;
 pub mod pyjson;
 mod pystr;
 pub mod receipt;

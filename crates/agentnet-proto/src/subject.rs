@@ -14,7 +14,9 @@ pub const PERSISTER_CONSUMER: &str = "persister";
 /// Entry of that consumer's metadata: most messages of one transaction.
 pub const PERSISTER_BATCH_METADATA: &str = "agentnet_batch_max";
 /// What [`STREAM`] captures.
-pub const CAPTURED: [&str; 5] = [ALL_INBOXES, ALL_REPLIES, ALL_RECEIPTS, ALL_CAPABILITIES, "agentnet.resend"];
+pub const CAPTURED: [&str; 5] = [ALL_INBOXES, ALL_REPLIES, ALL_RECEIPTS, ALL_CAPABILITIES, RESEND];
+/// Retransmissions of messages not yet stored.
+pub const RESEND: &str = "agentnet.resend";
 /// For those who watch: messages to accounts.
 pub const ALL_INBOXES: &str = "account.*.inbox";
 /// For those who watch: replies to requests.
@@ -27,6 +29,18 @@ pub const ALL_STORED: &str = "account.*.stored";
 pub const ALL_CAPABILITIES: &str = "agent.capability.*";
 /// For those who watch: everything that concerns accounts.
 pub const ALL_ACCOUNTS: &str = "account.>";
+/// Deltas, cancels and resumes of everybody's streamed replies.
+pub const ALL_STREAMS: &str = "account.*.stream.*";
+/// What the registry delivers again.
+pub const ALL_REDELIVERIES: &str = "account.*.redelivery";
+/// What the registry says about threads.
+pub const ALL_THREADS: &str = "account.*.threads";
+/// For those who watch: every event.
+pub const ALL_EVENTS: &str = "agentnet.events.>";
+/// What services publish of them: [`EventType`] is one token.
+pub const EACH_EVENT: &str = "agentnet.events.*";
+/// Every request to the registry, in every mode.
+pub const ALL_REQUESTS: &str = "registry.>";
 /// Queue group of the registry's replicas.
 pub const REGISTRY_QUEUE: &str = "registry";
 /// Queue group of the persister's tap on the reply inboxes of original SDKs.
@@ -39,6 +53,8 @@ pub const REGISTRY_INBOX: &str = "_INBOX_registry";
 pub const PERSISTER_INBOX: &str = "_PERSISTER";
 /// Prefix of the reply subjects of the connection that ends others.
 pub const SYSTEM_INBOX: &str = "_INBOX_system";
+/// Where nats-server waits for answers to [`AUTH_CALLOUT`].
+pub const AUTH_CALLOUT_REPLIES: &str = "$SYS._INBOX.>";
 /// Where nats-server asks who connects (secure mode).
 pub const AUTH_CALLOUT: &str = "$SYS.REQ.USER.AUTH";
 
@@ -55,6 +71,26 @@ pub fn is_legacy_reply_inbox(subject: &str) -> bool {
 /// Where nats-server `server_id`, or `*` for each, is told to end a connection.
 pub fn kick(server_id: &str) -> String {
     format!("$SYS.REQ.SERVER.{server_id}.KICK")
+}
+
+/// Everything below a prefix, as a pattern.
+pub fn below(prefix: &str) -> String {
+    format!("{prefix}.>")
+}
+
+/// Where JetStream takes requests about [`STREAM`]: `verb` is `CREATE`, `UPDATE`, `INFO`.
+pub fn stream_api(verb: &str) -> String {
+    format!("$JS.API.STREAM.{verb}.{STREAM}")
+}
+
+/// Where JetStream takes requests about [`PERSISTER_CONSUMER`]: `verb` is `CREATE`, `INFO`, `MSG.NEXT`.
+pub fn consumer_api(verb: &str) -> String {
+    format!("$JS.API.CONSUMER.{verb}.{STREAM}.{PERSISTER_CONSUMER}")
+}
+
+/// Where the persister's consumer is told what was stored.
+pub fn consumer_acks() -> String {
+    below(&format!("$JS.ACK.{STREAM}.{PERSISTER_CONSUMER}"))
 }
 
 /// Longest token taken from outside, in bytes.
@@ -221,6 +257,16 @@ impl Subject {
         format!("registry.{method}.{}", key.to_nkey())
     }
 
+    /// Every request to the registry in an account's name, in secure mode.
+    pub fn registry_as(account: &AccountId) -> String {
+        format!("registry.*.{account}")
+    }
+
+    /// Everything that is for one account.
+    pub fn all_of(account: &AccountId) -> String {
+        below(&format!("account.{account}"))
+    }
+
     /// Everything published to one of an account's stream subjects.
     pub fn all_streams(account: &AccountId) -> String {
         format!("account.{account}.stream.*")
@@ -237,7 +283,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Registry(method) => write!(f, "registry.{method}"),
             Self::RegistryAs(method, id) => write!(f, "registry.{method}.{id}"),
-            Self::Resend => f.write_str("agentnet.resend"),
+            Self::Resend => f.write_str(RESEND),
             Self::Event(kind) => write!(f, "agentnet.events.{}", kind.as_str()),
             Self::Inbox(id) => write!(f, "account.{id}.inbox"),
             Self::Replies(id, token) => write!(f, "account.{id}.replies.{token}"),

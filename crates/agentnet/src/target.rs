@@ -2,7 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
-use agentnet_proto::{AccountId, Capability, username::normalize_username};
+use agentnet_proto::{
+    AccountId, Capability,
+    envelope::{CAPABILITY_PREFIX, THREAD_PREFIX},
+    username::normalize_username,
+};
 
 use crate::error::{Error, ErrorKind};
 
@@ -35,10 +39,10 @@ impl Target {
         if text.starts_with("acct_") {
             return Self::account(text);
         }
-        if let Some(name) = strip_prefix_any_case(text, "capability:") {
+        if let Some(name) = strip_prefix_any_case(text, CAPABILITY_PREFIX) {
             return Self::capability(name.trim());
         }
-        if let Some(id) = strip_prefix_any_case(text, "thread:") {
+        if let Some(id) = strip_prefix_any_case(text, THREAD_PREFIX) {
             return Self::thread(id.trim());
         }
         Self::username(strip_prefix_any_case(text, "username:").unwrap_or(text))
@@ -110,8 +114,8 @@ impl fmt::Display for Target {
         match self {
             Self::Account(id) => write!(f, "account:{id}"),
             Self::Username(name) => write!(f, "@{name}"),
-            Self::Capability(name) => write!(f, "capability:{name}"),
-            Self::Thread(id) => write!(f, "thread:{id}"),
+            Self::Capability(name) => write!(f, "{CAPABILITY_PREFIX}{name}"),
+            Self::Thread(id) => write!(f, "{THREAD_PREFIX}{id}"),
         }
     }
 }

@@ -1,50 +1,17 @@
 //! Where NATS is, how to log in, how to stay connected.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use agentnet_proto::nats_url::{self, NatsUrl};
+pub use agentnet_proto::nats_url::{NatsAuth, NatsServer};
 use agentnet_proto::signature::SecretKey;
 use secrecy::{ExposeSecret as _, SecretString};
-use url::Url;
 
 use super::{ConfigError, Env};
 
 /// `NATS_URL` when unset: the address inside the compose network.
 pub const DEFAULT_NATS_URL: &str = "nats://agentnet_secret_token@nats:4222";
-
-const EXPECTED_URL: &str = "nats://[token or user:password@]host[:port], several separated by commas";
-
-/// One server address, without credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NatsServer {
-    /// Host name or IP address (IPv6 in brackets).
-    pub host: String,
-    /// TCP port, 4222 unless given.
-    pub port: u16,
-    /// `tls://` was asked for.
-    pub tls: bool,
-}
-
-impl fmt::Display for NatsServer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
-    }
-}
-
-/// Credentials taken out of the URL, so that printing a configuration can't show them.
-#[derive(Clone, Debug, Default)]
-pub enum NatsAuth {
-    /// None.
-    #[default]
-    Open,
-    /// A shared token.
-    Token(SecretString),
-    /// User name and password.
-    UserPassword(String, SecretString),
-    /// Seed of an nkey (`S...`): the server sends a nonce, the client signs it.
-    NkeySeed(SecretString),
-}
 
 /// TLS towards NATS, beyond what `tls://` in the URL asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,11 +50,12 @@ pub struct NatsConfig {
 impl NatsConfig {
     /// Defaults around the servers and credentials of `url`.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
-        let (servers, auth) = parse(url).map_err(|problem| ConfigError::InvalidSecret {
-            variable: "NATS_URL".to_owned(),
-            problem: problem.to_owned(),
-            expected: EXPECTED_URL.to_owned(),
-        })?;
+        let NatsUrl { servers, auth } =
+            NatsUrl::parse(url).map_err(|problem| ConfigError::InvalidSecret {
+                variable: "NATS_URL".to_owned(),
+                problem: problem.to_string(),
+                expected: format!("{}, several separated by commas", NatsUrl::SHAPE),
+            })?;
         Ok(Self {
             servers,
             auth,
@@ -133,8 +101,7 @@ impl NatsConfig {
 
     /// The servers without any credential, for logs and errors: `nats.example:4222,nats2.example:4222`.
     pub fn redacted(&self) -> String {
-        let names: Vec<String> = self.servers.iter().map(ToString::to_string).collect();
-        names.join(",")
+        nats_url::redacted(&self.servers)
     }
 }
 
@@ -173,84 +140,13 @@ pub fn user_seed(variable: &str, seed: SecretString) -> Result<SecretString, Con
     }
 }
 
-fn parse(text: &str) -> Result<(Vec<NatsServer>, NatsAuth), &'static str> {
-    let mut servers = Vec::new();
-    let mut auth = NatsAuth::Open;
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (server, found) = parse_one(part)?;
-        servers.push(server);
-        // One login for the whole cluster: the first that is given.
-        if matches!(auth, NatsAuth::Open) {
-            auth = found;
-        }
-    }
-    if servers.is_empty() { Err("it names no server") } else { Ok((servers, auth)) }
-}
-
-fn parse_one(part: &str) -> Result<(NatsServer, NatsAuth), &'static str> {
-    let full = if part.contains("://") { part.to_owned() } else { format!("nats://{part}") };
-    let url = Url::parse(&full).map_err(|_| "it is not a URL")?;
-    let tls = match url.scheme() {
-        "nats" => false,
-        "tls" => true,
-        _ => return Err("its scheme is neither nats nor tls"),
-    };
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or("it has no host")?.to_owned();
-    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-        return Err("it has a path, query or fragment");
-    }
-    let user = decode(url.username()).ok_or("its user part is not percent-encoded UTF-8")?;
-    let auth = match (user.is_empty(), url.password()) {
-        (true, None) => NatsAuth::Open,
-        (false, None) => NatsAuth::Token(user.into()),
-        (_, Some(password)) => {
-            let password = decode(password).ok_or("its password is not percent-encoded UTF-8")?;
-            NatsAuth::UserPassword(user, password.into())
-        }
-    };
-    Ok((NatsServer { host, port: url.port().unwrap_or(4222), tls }, auth))
-}
-
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        if first == b'%' {
-            let digits = std::str::from_utf8(tail.get(..2)?).ok()?;
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = tail.get(2..)?;
-        } else {
-            bytes.push(first);
-            rest = tail;
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use secrecy::ExposeSecret;
 
     #[test]
-    fn token_and_password_leave_the_url() {
-        let config = NatsConfig::from_url("nats://s3cr%40et@localhost:4333").unwrap();
-        assert!(matches!(&config.auth, NatsAuth::Token(token) if token.expose_secret() == "s3cr@et"));
-        assert_eq!(config.redacted(), "localhost:4333");
-        assert!(!format!("{config:?}").contains("s3cr"));
-
-        let config = NatsConfig::from_url("tls://bob:pa55@a.example,nats://b.example:4223").unwrap();
-        assert!(matches!(&config.auth, NatsAuth::UserPassword(user, password)
-            if user == "bob" && password.expose_secret() == "pa55"));
-        assert_eq!(config.redacted(), "a.example:4222,b.example:4223");
-        assert!(config.servers[0].tls && !config.servers[1].tls);
-        assert!(!format!("{config:?}").contains("pa55"));
-    }
-
-    #[test]
-    fn short_forms() {
-        assert_eq!(NatsConfig::from_url("localhost").unwrap().redacted(), "localhost:4222");
-        assert_eq!(NatsConfig::from_url("tok@[::1]:5000").unwrap().redacted(), "[::1]:5000");
+    fn the_default_is_the_compose_network() {
         let config = NatsConfig::from_env(&Env::from_pairs::<&str, &str>([])).unwrap();
         assert_eq!(config.redacted(), "nats:4222");
         assert!(matches!(config.auth, NatsAuth::Token(_)));

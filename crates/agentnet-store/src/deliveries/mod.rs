@@ -32,8 +32,6 @@ pub use self::why::{Path, why};
 
 use std::time::Duration;
 
-/// What a row's `recipient` starts with when it isn't an account.
-pub const CAPABILITY_PREFIX: &str = "capability:";
 /// Longest wait of a delivery for a recipient that isn't there. A hello ends it at once; this is for the hello that
 /// nobody heard.
 pub const LONGEST_PARKING: Duration = Duration::from_secs(3600);

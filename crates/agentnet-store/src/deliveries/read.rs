@@ -1,10 +1,9 @@
 //! Deliveries for people who look: filtered, in keyset pages, newest message first.
 
-use agentnet_proto::{Timestamp, cursor::DeliveryCursor};
+use agentnet_proto::{Timestamp, cursor::DeliveryCursor, envelope::CAPABILITY_PREFIX};
 use sqlx::{FromRow, PgExecutor, Postgres, QueryBuilder};
 use time::OffsetDateTime;
 
-use super::CAPABILITY_PREFIX;
 use crate::StoreError;
 use crate::access::{Reader, push_closed};
 

@@ -5,13 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use agentnet_proto::envelope::THREAD_PREFIX;
 use sqlx::PgConnection;
 
 use super::item::{MessageRow, Recipient};
 use crate::{StoreError, members};
-
-/// What the name of a recipient starts with that stands for the members of a thread.
-const THREAD_PREFIX: &str = "thread:";
 
 /// The members of the batch's threads that have some, and what goes to them.
 #[derive(Debug, Default)]

@@ -20,6 +20,7 @@ mod write_threads;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use agentnet_proto::envelope::CAPABILITY_PREFIX;
 use sqlx::{Connection, PgConnection};
 
 pub use self::fold::{HELD_BACK_PAUSE, LEASE, RECEIPT_WAIT};
@@ -298,6 +299,6 @@ impl<'a> Batch<'a> {
         } else {
             known.get(&receipt.message_id)?.to_agent.as_str()
         };
-        Some(if to_agent.starts_with("capability:") { to_agent } else { &receipt.account_id })
+        Some(if to_agent.starts_with(CAPABILITY_PREFIX) { to_agent } else { &receipt.account_id })
     }
 }

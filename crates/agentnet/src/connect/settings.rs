@@ -1,9 +1,10 @@
 //! Where NATS is, how to log in, how to stay connected.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use secrecy::SecretString;
-use url::Url;
+use agentnet_proto::nats_url::{self, NatsUrl};
+
+pub use agentnet_proto::nats_url::{NatsAuth, NatsServer};
 
 use super::context;
 use crate::error::{Error, ErrorKind};
@@ -29,37 +30,6 @@ fn url_from(get: &dyn Fn(&str) -> Option<String>) -> String {
         .find(|url| !url.trim().is_empty())
         .or_else(|| context::running(get).map(|context| context.nats_url))
         .unwrap_or_else(|| LOCAL_NATS_URL.to_owned())
-}
-
-/// One server address, without credentials.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NatsServer {
-    /// Host name or IP address (IPv6 in brackets).
-    pub host: String,
-    /// TCP port, 4222 unless given.
-    pub port: u16,
-    /// Whether `tls://` was asked for.
-    pub tls: bool,
-}
-
-impl fmt::Display for NatsServer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
-    }
-}
-
-/// Credentials taken out of the URL, so that printing settings can't show them.
-#[derive(Debug, Clone, Default)]
-pub enum NatsAuth {
-    /// None.
-    #[default]
-    Open,
-    /// A shared token.
-    Token(SecretString),
-    /// User name and password.
-    UserPassword(String, SecretString),
-    /// Seed of an nkey (`S...`): the server sends a nonce, the client signs it.
-    NkeySeed(SecretString),
 }
 
 /// TLS towards NATS, beyond what `tls://` in the URL asks for: files in PEM.
@@ -121,10 +91,8 @@ impl NatsSettings {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`], which doesn't show the URL.
     pub fn from_url(url: &str) -> Result<Self, Error> {
-        let (servers, auth) = parse(url).map_err(|problem| {
-            let detail = format!(
-                "the NATS URL can't be used: {problem}; expected nats://[token or user:password@]host[:port]"
-            );
+        let NatsUrl { servers, auth } = NatsUrl::parse(url).map_err(|problem| {
+            let detail = format!("the NATS URL can't be used: {problem}; expected {}", NatsUrl::SHAPE);
             Error::new(ErrorKind::InvalidArgument, detail)
         })?;
         Ok(Self {
@@ -150,95 +118,23 @@ impl NatsSettings {
 
     /// The servers without any credential, for logs and errors: `a.example:4222,b.example:4222`.
     pub fn redacted(&self) -> String {
-        let names: Vec<String> = self.servers.iter().map(ToString::to_string).collect();
-        names.join(",")
+        nats_url::redacted(&self.servers)
     }
-}
-
-fn parse(text: &str) -> Result<(Vec<NatsServer>, NatsAuth), &'static str> {
-    let mut servers = Vec::new();
-    let mut auth = NatsAuth::Open;
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (server, found) = parse_one(part)?;
-        servers.push(server);
-        // One login for the whole cluster: the first that is given.
-        if matches!(auth, NatsAuth::Open) {
-            auth = found;
-        }
-    }
-    if servers.is_empty() { Err("it names no server") } else { Ok((servers, auth)) }
-}
-
-fn parse_one(part: &str) -> Result<(NatsServer, NatsAuth), &'static str> {
-    let full = if part.contains("://") { part.to_owned() } else { format!("nats://{part}") };
-    let url = Url::parse(&full).map_err(|_| "it is not a URL")?;
-    let tls = match url.scheme() {
-        "nats" => false,
-        "tls" => true,
-        _ => return Err("its scheme is neither nats nor tls"),
-    };
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or("it has no host")?.to_owned();
-    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-        return Err("it has a path, query or fragment");
-    }
-    let user = decode(url.username()).ok_or("its user part is not percent-encoded UTF-8")?;
-    let auth = match (user.is_empty(), url.password()) {
-        (true, None) => NatsAuth::Open,
-        (false, None) => NatsAuth::Token(user.into()),
-        (_, Some(password)) => {
-            let password = decode(password).ok_or("its password is not percent-encoded UTF-8")?;
-            NatsAuth::UserPassword(user, password.into())
-        }
-    };
-    Ok((NatsServer { host, port: url.port().unwrap_or(4222), tls }, auth))
-}
-
-/// Undoes percent-encoding, which `Url` leaves in user names and passwords.
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        if first == b'%' {
-            let digits = std::str::from_utf8(tail.get(..2)?).ok()?;
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = tail.get(2..)?;
-        } else {
-            bytes.push(first);
-            rest = tail;
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
 
     #[test]
-    fn token_and_password_leave_the_url() {
-        let settings = NatsSettings::from_url("nats://s3cr%40et@localhost:4333").unwrap();
-        assert!(matches!(&settings.auth, NatsAuth::Token(token) if token.expose_secret() == "s3cr@et"));
+    fn a_bad_url_is_refused_without_showing_it() {
+        let error = NatsSettings::from_url("nats://tok3n@h/path").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(!format!("{error} {error:?}").contains("tok3n"), "{error}");
+        assert!(error.to_string().contains("nats://"), "{error}");
+        let settings = NatsSettings::from_url("nats://s3cret@localhost:4333").unwrap();
         assert_eq!(settings.redacted(), "localhost:4333");
-        assert!(!format!("{settings:?}").contains("s3cr"));
-
-        let settings = NatsSettings::from_url("tls://bob:pa55@a.example,nats://b.example:4223").unwrap();
-        assert!(matches!(&settings.auth, NatsAuth::UserPassword(user, password)
-            if user == "bob" && password.expose_secret() == "pa55"));
-        assert_eq!(settings.redacted(), "a.example:4222,b.example:4223");
-        assert!(!format!("{settings:?}").contains("pa55"));
-    }
-
-    #[test]
-    fn bad_urls_are_refused_without_showing_them() {
-        for bad in
-            ["http://tok3n@host", "nats://tok3n@", "nats://tok3n@h:99999", "nats://tok3n@h/path", " , ", "::"]
-        {
-            let error = NatsSettings::from_url(bad).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{bad}");
-            assert!(!format!("{error} {error:?}").contains("tok3n"), "{error}");
-        }
+        assert!(!format!("{settings:?}").contains("s3cret"));
     }
 
     #[test]

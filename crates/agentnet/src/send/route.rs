@@ -1,6 +1,9 @@
 //! From a target to subjects.
 
-use agentnet_proto::{AccountId, Capability, Subject};
+use agentnet_proto::{
+    AccountId, Capability, Subject,
+    envelope::{CAPABILITY_PREFIX, THREAD_PREFIX},
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -36,8 +39,8 @@ impl Route {
     pub(crate) fn to_agent(&self) -> String {
         match self {
             Self::Account(id) => id.to_string(),
-            Self::Capability(name) => format!("capability:{name}"),
-            Self::Thread(id, _) => format!("thread:{id}"),
+            Self::Capability(name) => format!("{CAPABILITY_PREFIX}{name}"),
+            Self::Thread(id, _) => format!("{THREAD_PREFIX}{id}"),
         }
     }
 

@@ -119,9 +119,9 @@ fn recipients(
     }
     let account = |id: &AccountId| id.as_str().to_owned();
     let name = match (envelope.addressee(), subject) {
-        (Ok(Addressee::Capability(capability)), _) => format!("capability:{capability}"),
+        (Ok(to @ Addressee::Capability(_)), _) => to.to_string(),
         // One delivery for each member: the store knows them.
-        (Ok(Addressee::Thread(id)), _) => format!("thread:{id}"),
+        (Ok(to @ Addressee::Thread(_)), _) => to.to_string(),
         (Ok(Addressee::Account(id)), _) if envelope.to_account_id.is_some() || rules.is_signed => {
             account(&id)
         }
@@ -134,7 +134,7 @@ fn recipients(
         }
         (_, Subject::Inbox(id)) => account(id),
         (Ok(Addressee::Account(id)), _) => account(&id),
-        (Err(_), Subject::Capability(capability)) => format!("capability:{capability}"),
+        (Err(_), Subject::Capability(name)) => Addressee::Capability(name.clone()).to_string(),
         (Err(_), _) => return Ok(Vec::new()),
     };
     Ok(vec![Recipient { name, redeliver: !late && is_redelivered(envelope) }])

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use agentnet_proto::envelope::CAPABILITY_PREFIX;
 use agentnet_proto::{AccountId, ErrorCode, Receipt, ReceiptStatus, schema_version};
 use agentnet_store::ingest::{Effect, Item, ReceiptRow};
 
@@ -26,7 +27,7 @@ pub(super) fn decode(raw: &Raw, rules: &Rules) -> Result<Decoded, Refusal> {
     fields::check_opt("to_agent", receipt.to_agent.as_deref())?;
     fields::check_opt("code", receipt.code.as_deref())?;
     let recipient = match receipt.to_agent.as_deref() {
-        Some(to_agent) if to_agent.starts_with("capability:") => Some(to_agent.to_owned()),
+        Some(to_agent) if to_agent.starts_with(CAPABILITY_PREFIX) => Some(to_agent.to_owned()),
         Some(_) => Some(account.to_owned()),
         None => (raw.delivered >= GIVE_UP_AFTER).then(|| account.to_owned()),
     };

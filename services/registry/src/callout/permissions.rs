@@ -17,8 +17,10 @@
 
 use agentnet_proto::signature::PublicKey;
 use agentnet_proto::subject::{
-    AccountId, Capability, EventType, PERSISTER_CONSUMER, PERSISTER_INBOX, REGISTRY_INBOX, STREAM,
-    SYSTEM_INBOX, Subject, inbox_prefix, kick,
+    ALL_CAPABILITIES, ALL_EVENTS, ALL_INBOXES, ALL_RECEIPTS, ALL_REDELIVERIES, ALL_REPLIES, ALL_REQUESTS,
+    ALL_STORED, ALL_STREAMS, ALL_THREADS, AUTH_CALLOUT_REPLIES, AccountId, Capability, EACH_EVENT, EventType,
+    LEGACY_REPLY_INBOXES, PERSISTER_INBOX, REGISTRY_INBOX, RESEND, SYSTEM_INBOX, Subject, below,
+    consumer_acks, consumer_api, inbox_prefix, kick, stream_api,
 };
 use agentnet_proto::{ErrorCode, rpc::RpcMethod};
 use serde::Serialize;
@@ -36,31 +38,21 @@ const UNKNOWN_PAYLOAD: i64 = 64 * 1024;
 const UNLIMITED: i64 = -1;
 
 /// What every agent may write to. Recipients and the persister check who says it.
-const AGENT_PUBLISH: [&str; 6] = [
-    "account.*.inbox",
-    "account.*.receipts",
-    "account.*.replies.*",
-    "account.*.stream.*",
-    "agent.capability.*",
-    "agentnet.resend",
+const AGENT_PUBLISH: [&str; 6] =
+    [ALL_INBOXES, ALL_RECEIPTS, ALL_REPLIES, ALL_STREAMS, ALL_CAPABILITIES, RESEND];
+const OPERATOR_SUBSCRIBE: [&str; 4] = [ALL_INBOXES, ALL_RECEIPTS, ALL_CAPABILITIES, ALL_EVENTS];
+/// Without its own inbox, which is there for its health, a round trip to itself, and the stream's figures.
+const REGISTRY_PUBLISH: [&str; 8] = [
+    LEGACY_REPLY_INBOXES,
+    AUTH_CALLOUT_REPLIES,
+    ALL_INBOXES,
+    ALL_REDELIVERIES,
+    ALL_STORED,
+    ALL_THREADS,
+    ALL_CAPABILITIES,
+    EACH_EVENT,
 ];
-const OPERATOR_SUBSCRIBE: [&str; 4] =
-    ["account.*.inbox", "account.*.receipts", "agent.capability.*", "agentnet.events.>"];
-/// `$SYS._INBOX.` is where the server waits for answers to the auth callout. Its own inbox is there for its health, which
-/// is a round trip to itself.
-const REGISTRY_PUBLISH: [&str; 10] = [
-    "_INBOX.>",
-    "_INBOX_registry.>",
-    "$SYS._INBOX.>",
-    "account.*.inbox",
-    "account.*.redelivery",
-    "account.*.stored",
-    "account.*.threads",
-    "agent.capability.*",
-    "agentnet.events.*",
-    "$JS.API.STREAM.INFO.AGENTNET",
-];
-const REGISTRY_SUBSCRIBE: [&str; 3] = ["registry.>", "agentnet.events.>", super::SUBJECT];
+const REGISTRY_SUBSCRIBE: [&str; 3] = [ALL_REQUESTS, ALL_EVENTS, super::SUBJECT];
 
 /// A service of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +139,10 @@ impl Role<'_> {
                 ))
             }
             Self::Service(Service::Registry) => Ok(Permissions::new(
-                REGISTRY_PUBLISH.map(str::to_owned),
+                REGISTRY_PUBLISH
+                    .map(str::to_owned)
+                    .into_iter()
+                    .chain([below(REGISTRY_INBOX), stream_api("INFO")]),
                 REGISTRY_SUBSCRIBE.map(str::to_owned).into_iter().chain([below(REGISTRY_INBOX)]),
             )),
             Self::Service(Service::Persister) => Ok(persister()),
@@ -170,7 +165,7 @@ fn agent(
     if capabilities.len() > MAX_CAPABILITIES {
         return Err(ErrorCode::InvalidCapability);
     }
-    let own = [format!("account.{account}.>"), event(EventType::Keys)];
+    let own = [Subject::all_of(account), event(EventType::Keys)];
     let capabilities = capabilities.iter().map(|name| {
         let subject = Subject::Capability(name.clone());
         let group = subject.queue_group().unwrap_or_default();
@@ -178,20 +173,18 @@ fn agent(
     });
     let publish = AGENT_PUBLISH.map(str::to_owned).into_iter();
     Ok(Permissions::new(
-        publish.chain([format!("registry.*.{account}")]).chain(bootstrap(key)),
+        publish.chain([Subject::registry_as(account)]).chain(bootstrap(key)),
         own_inboxes(account, key).into_iter().chain(own).chain(capabilities),
     ))
 }
 
 /// The subjects that async-nats uses to make the stream and its consumer, pull, and acknowledge.
 fn persister() -> Permissions {
-    let api = |what: &str| format!("$JS.API.{what}");
-    let stream = ["CREATE", "UPDATE", "INFO"].map(|verb| api(&format!("STREAM.{verb}.{STREAM}")));
-    let consumer = ["CREATE", "INFO", "MSG.NEXT"]
-        .map(|verb| api(&format!("CONSUMER.{verb}.{STREAM}.{PERSISTER_CONSUMER}")));
+    let stream = ["CREATE", "UPDATE", "INFO"].map(stream_api);
+    let consumer = ["CREATE", "INFO", "MSG.NEXT"].map(consumer_api);
     let rest = [
-        format!("$JS.ACK.{STREAM}.{PERSISTER_CONSUMER}.>"),
-        "account.*.stored".to_owned(),
+        consumer_acks(),
+        ALL_STORED.to_owned(),
         // Its health is a round trip to itself.
         below(PERSISTER_INBOX),
     ];
@@ -203,10 +196,6 @@ fn persister() -> Permissions {
 
 fn canonical(account: &AccountId) -> Result<&AccountId, ErrorCode> {
     if account.is_canonical() { Ok(account) } else { Err(ErrorCode::InvalidAccountId) }
-}
-
-fn below(prefix: &str) -> String {
-    format!("{prefix}.>")
 }
 
 fn bootstrap(key: &PublicKey) -> [String; 2] {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentnet_proto::envelope::CAPABILITY_PREFIX;
 use agentnet_proto::rpc::AgentInfo;
 use agentnet_proto::{Timestamp, schema_version};
-use agentnet_store::deliveries::CAPABILITY_PREFIX;
 use agentnet_store::sessions::Session;
 use serde_json::value::RawValue;
 

@@ -1,7 +1,7 @@
 //! Where a delivery could go now.
 
+use agentnet_proto::envelope::CAPABILITY_PREFIX;
 use agentnet_proto::{AccountId, Capability, Subject};
-use agentnet_store::deliveries::CAPABILITY_PREFIX;
 
 use super::table::Table;
 
