@@ -15,6 +15,7 @@ use serde_json::{Map, Value, value::RawValue};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    block::text_of,
     error::ErrorCode,
     lenient::{Extra, OptInt, OptObject, OptString, Text},
     schema_version,
@@ -126,14 +127,15 @@ impl Payload {
         self.parse().unwrap_or(Value::Null)
     }
 
-    /// The payload's `text` member, or the payload itself if it is a string.
+    /// The payload's `text` member, or the payload itself if it is a string, or the text of its [blocks](Self::blocks).
     pub fn as_text(&self) -> Option<String> {
         match self.value() {
             Value::String(s) => Some(s),
             Value::Object(mut map) => match map.remove("text") {
                 Some(Value::String(s)) => Some(s),
-                _ => None,
+                _ => text_of(&self.blocks()?),
             },
+            Value::Array(_) => text_of(&self.blocks()?),
             _ => None,
         }
     }

@@ -209,6 +209,8 @@ codes! {
     Timeout = "timeout", 504, true;
     /// The handler failed.
     HandlerError = "handler_error", 502, false;
+    /// The recipient has no handler for this kind of message; ask its owner what it takes.
+    NoHandler = "no_handler", 501, false;
     /// The message is addressed to somebody else.
     WrongRecipient = "wrong_recipient", 403, false;
 

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use agentnet_proto::{AccountEvent, Envelope, ErrorCode, Receipt, RpcError, StoredNotice, rpc};
+use agentnet_proto::{AccountEvent, Block, Envelope, ErrorCode, Receipt, RpcError, StoredNotice, rpc};
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
 
@@ -16,6 +16,7 @@ fn schema<T: JsonSchema>() -> Value {
 fn all() -> Vec<(&'static str, Value)> {
     vec![
         ("envelope", schema::<Envelope>()),
+        ("block", schema::<Block>()),
         ("receipt", schema::<Receipt>()),
         ("stored_notice", schema::<StoredNotice>()),
         ("rpc_error", schema::<RpcError>()),

@@ -58,6 +58,7 @@
 //! # Where to look
 //!
 //! - [`AgentNode`]: an agent; [`Sdk`]: the same in one call per workflow; [`AgentWrapper`]: the original's adapter.
+//! - [`AgentNode::add_handler`]: handlers of threads, kinds and [blocks](proto::Block); [`AgentNode::quick_send`].
 //! - [`RegistryClient`]: who is there and what was said, without registering; [`list_online_agents`].
 //! - [`connect`]: the connection and its settings; [`Target`]: how recipients are written.
 //! - [`identity`]: the key of an agent, in a file; [`evidence`]: who sent what is stored.
@@ -76,6 +77,7 @@ mod deadline;
 mod error;
 pub mod evidence;
 mod groups;
+mod handlers;
 pub mod identity;
 mod inbox;
 mod journal;
@@ -93,6 +95,7 @@ mod wrapper;
 pub use agentnet_proto as proto;
 pub use auth::Signer;
 pub use error::{Error, ErrorKind};
+pub use handlers::{HandlerGuard, On, QuickSend};
 pub use identity::{Identity, IdentityError, IdentityStore};
 pub use inbox::{HandlerError, HandlerResult, Incoming};
 pub use metrics::{Latencies, MetricsSnapshot, UsernameCache};

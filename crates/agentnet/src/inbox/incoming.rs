@@ -2,14 +2,15 @@
 
 use std::{fmt, sync::Arc};
 
-use agentnet_proto::{Envelope, Payload};
+use agentnet_proto::{Addressee, Block, Envelope, Payload};
 use serde::Serialize;
 
 use super::Source;
 use crate::{
-    error::Error,
+    error::{Error, ErrorKind},
     node::Inner,
-    send::{DeliveryHandle, Draft},
+    send::{DeliveryHandle, Draft, SendMessage, payload_of},
+    target::Target,
 };
 
 /// A message that a handler was called for. Cheap to clone.
@@ -86,8 +87,36 @@ impl Incoming {
     /// [`ErrorKind::ReplySubjectForbidden`](crate::ErrorKind::ReplySubjectForbidden) when it was asked for to a subject
     /// that isn't the requester's, and as for a send.
     pub async fn reply<T: Serialize>(&self, payload: T) -> Result<DeliveryHandle, Error> {
-        let draft = Draft::new(agentnet_proto::envelope::kind::REPLY, crate::send::payload_of(&payload)?);
+        let draft = Draft::new(agentnet_proto::envelope::kind::REPLY, payload_of(&payload)?);
         self.node.reply(&self.envelope, draft).await
+    }
+}
+
+impl Incoming {
+    /// Answers with a message in the same thread that names this one as its parent: to every member where this one came
+    /// to a thread with members, else to its sender. Set options, then `.await`.
+    ///
+    /// A request is answered with [`reply`](Self::reply), which its sender waits for.
+    pub fn reply_message<T: Serialize>(&self, payload: T) -> SendMessage<'_> {
+        let target = match self.envelope.addressee() {
+            Ok(Addressee::Thread(id)) => Target::thread(&id),
+            _ => match self.from_account() {
+                Some(id) => Target::account(id),
+                None => Err(Error::new(ErrorKind::InvalidTarget, "the message doesn't say who sent it")),
+            },
+        };
+        let send = SendMessage::new(&self.node, target, payload_of(&payload)).thread(self.thread_id());
+        let trace = self.envelope.trace_id.as_deref().unwrap_or(self.message_id());
+        match (self.message_id(), trace) {
+            ("", _) => send,
+            (id, "") => send.parent(id),
+            (id, trace) => send.parent(id).trace(trace),
+        }
+    }
+
+    /// The blocks in it: one, or a list of at least one; `None` for any other payload.
+    pub fn blocks(&self) -> Option<Vec<Block>> {
+        self.envelope.payload.blocks()
     }
 }
 

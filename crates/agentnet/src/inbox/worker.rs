@@ -6,23 +6,24 @@ use agentnet_proto::{ErrorCode, ReceiptStatus};
 use futures_util::{FutureExt as _, poll};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Handler, Incoming, Job, guards::check_time};
-use crate::{deadline::after, node::Inner};
+use super::{Incoming, Job, guards::check_time};
+use crate::{deadline::after, handlers::run, node::Inner};
 
 /// Longer than a handler may run without waiting for anything if others' senders are not to notice.
 const BLOCKED: Duration = Duration::from_millis(2);
 
 /// Handles messages until the task is cancelled.
-pub(crate) async fn work(node: Arc<Inner>, handler: Handler) {
+pub(crate) async fn work(node: Arc<Inner>) {
+    node.handlers.ready().await;
     loop {
         let (job, inflight) = node.jobs.pop().await;
-        node.handle(job, &handler).await;
+        node.handle(job).await;
         drop(inflight);
     }
 }
 
 impl Inner {
-    async fn handle(self: &Arc<Self>, job: Job, handler: &Handler) {
+    async fn handle(self: &Arc<Self>, job: Job) {
         let Job { envelope, source, body_sha256, attempt, is_told } = job;
         let me = self.account.as_str();
         let started = Instant::now();
@@ -36,9 +37,19 @@ impl Inner {
             self.guards.forget(&envelope, me);
             return self.reject(&envelope, &body_sha256, code, "message ttl invalid or expired").await;
         }
+        let handlers = self.handlers.of(&envelope);
+        if handlers.is_empty() {
+            self.guards.forget(&envelope, me);
+            // Those who wait until it is ready find it closing.
+            let (code, detail) = if self.is_accepting() {
+                (ErrorCode::NoHandler, "no handler of the agent takes this message")
+            } else {
+                (ErrorCode::ShuttingDown, "agent is shutting down")
+            };
+            return self.reject(&envelope, &body_sha256, code, detail).await;
+        }
         let incoming = Incoming { node: Arc::clone(self), envelope: Arc::clone(&envelope), source, attempt };
-        // The inner block: a handler may panic before it returns its future.
-        let mut run = pin!(AssertUnwindSafe(async { handler(incoming).await }).catch_unwind());
+        let mut run = pin!(AssertUnwindSafe(run(handlers, incoming)).catch_unwind());
         let first = poll!(run.as_mut());
         let mut now = Instant::now();
         if now - started > BLOCKED {

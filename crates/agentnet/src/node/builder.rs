@@ -15,8 +15,9 @@ use super::{
 use crate::{
     connect::{Connection, NatsSettings},
     error::{Error, ErrorKind},
+    handlers::{Handling, On, handler_of},
     identity::Identity,
-    inbox::{Handler, HandlerResult, Incoming},
+    inbox::{HandlerResult, Incoming},
     outbox::OutboxPolicy,
     send::MIN_RECEIPT_TIMEOUT,
 };
@@ -29,7 +30,7 @@ use crate::{
 pub struct AgentNodeBuilder {
     config: Config,
     nats: Nats,
-    handler: Option<Handler>,
+    handling: Handling,
     clock: SharedClock,
     ids: Option<SharedIds>,
 }
@@ -39,7 +40,7 @@ impl AgentNodeBuilder {
         Self {
             config: Config::new(agent_id, |name| std::env::var(name).ok()),
             nats: Nats::Default,
-            handler: None,
+            handling: Handling::default(),
             clock: SystemClock::shared(),
             ids: None,
         }
@@ -110,7 +111,24 @@ impl AgentNodeBuilder {
         F: Fn(Incoming) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = HandlerResult> + Send + 'static,
     {
-        self.handler = Some(Arc::new(move |message| Box::pin(handler(message))));
+        self.handling.any = Some(handler_of(handler));
+        self
+    }
+
+    /// What to do with some messages; see [`AgentNode::add_handler`] for which handlers come first. As many as wanted.
+    pub fn on<F, Fut>(mut self, on: On, handler: F) -> Self
+    where
+        F: Fn(Incoming) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = HandlerResult> + Send + 'static,
+    {
+        self.handling.named.push((on, handler_of(handler)));
+        self
+    }
+
+    /// Takes messages, although the handlers are only [added](AgentNode::add_handler) once the node runs. Until the first
+    /// of them is there, messages wait in the backlog.
+    pub fn listen(mut self) -> Self {
+        self.handling.listens = true;
         self
     }
 
@@ -319,7 +337,7 @@ impl AgentNodeBuilder {
     /// [`ErrorKind::InvalidCapability`] for a capability that can't be addressed; [`ErrorKind::File`] when the file of
     /// the outbox or of the dedupe is in use, another account's, damaged, or can't be written.
     pub async fn start(self) -> Result<AgentNode, Error> {
-        let Self { mut config, nats, handler, clock, ids } = self;
+        let Self { mut config, nats, handling, clock, ids } = self;
         if config.agent_id.trim().is_empty() {
             return Err(Error::of(agentnet_proto::ErrorCode::AgentIdRequired, "an agent needs an agent_id"));
         }
@@ -335,7 +353,7 @@ impl AgentNodeBuilder {
         let files = Files::open(&config, clock.as_ref()).await?;
         let entrance = Entrance::open(nats, &mut config).await?;
         let ids = ids.unwrap_or_else(|| Arc::new(SystemIds::new(Arc::clone(&clock))));
-        Parts { config, clock, ids, handler, capabilities, files }.start(entrance).await
+        Parts { config, clock, ids, handling, capabilities, files }.start(entrance).await
     }
 
     /// [`start`](Self::start), then serves until Ctrl-C or SIGTERM and closes in order.

@@ -35,6 +35,7 @@ impl AgentNode {
         }
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.stop_intake.cancel();
+        inner.handlers.release();
         let start = Instant::now();
         if let Some(intake) = tasks.intake {
             let _ = timeout_at(start + INTAKE_END, intake).await;

@@ -34,6 +34,7 @@ use crate::{
     connect::Connection,
     error::Error,
     groups::Members,
+    handlers::Handlers,
     inbox::{Guards, Incoming, JobQueue, ReceiptBox, Remembered},
     metrics::{Metrics, MetricsSnapshot},
     outbox::Outbox,
@@ -64,6 +65,7 @@ pub(crate) struct Inner {
     /// The guards' memory that outlives the process.
     pub(crate) remembered: Option<Remembered>,
     pub(crate) jobs: JobQueue,
+    pub(crate) handlers: Handlers,
     pub(crate) accounts: Mutex<TtlMap<AccountId>>,
     /// Members of threads; `None` for threads that aren't ours.
     pub(crate) groups: Mutex<TtlMap<Option<Members>>>,
@@ -184,22 +186,22 @@ impl AgentNode {
 
     /// Sends a message to an account, a username, a capability or a thread; see [`Target::parse`] for the forms.
     pub fn send<T: Serialize>(&self, target: impl IntoTarget, payload: T) -> SendMessage<'_> {
-        SendMessage::new(self, target, payload_of(&payload))
+        SendMessage::new(&self.inner, target, payload_of(&payload))
     }
 
     /// Sends a message to an account by its id.
     pub fn send_to_account<T: Serialize>(&self, account_id: &str, payload: T) -> SendMessage<'_> {
-        SendMessage::new(self, Target::account(account_id), payload_of(&payload))
+        SendMessage::new(&self.inner, Target::account(account_id), payload_of(&payload))
     }
 
     /// Sends a message to the account of a username.
     pub fn send_to_username<T: Serialize>(&self, username: &str, payload: T) -> SendMessage<'_> {
-        SendMessage::new(self, Target::username(username), payload_of(&payload))
+        SendMessage::new(&self.inner, Target::username(username), payload_of(&payload))
     }
 
     /// Sends a message to any one agent with a capability.
     pub fn send_to_capability<T: Serialize>(&self, capability: &str, payload: T) -> SendMessage<'_> {
-        SendMessage::new(self, Target::capability(capability), payload_of(&payload))
+        SendMessage::new(&self.inner, Target::capability(capability), payload_of(&payload))
     }
 
     /// Messages that an earlier process of this agent left in the [outbox's file](AgentNodeBuilder::outbox_file). They
@@ -234,6 +236,11 @@ impl AgentNode {
     /// As [`Incoming::reply`].
     pub async fn reply<T: Serialize>(&self, request: &Incoming, payload: T) -> Result<DeliveryHandle, Error> {
         request.reply(payload).await
+    }
+
+    /// Answers a message with a message in its thread; the same as [`Incoming::reply_message`].
+    pub fn reply_message<'a, T: Serialize>(&self, message: &'a Incoming, payload: T) -> SendMessage<'a> {
+        message.reply_message(payload)
     }
 
     /// The account of a username, from the cache or the registry.

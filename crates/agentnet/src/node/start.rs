@@ -24,7 +24,8 @@ use crate::{
     connect::Connection,
     error::Error,
     groups::{GROUP_LIFE, MAX_GROUPS},
-    inbox::{Guards, Handler, JobQueue, ReceiptBox, Remembered},
+    handlers::Handling,
+    inbox::{Guards, JobQueue, ReceiptBox, Remembered},
     journal::{Entry, Journal},
     metrics::Metrics,
     outbox::{self, Left, Outbox},
@@ -61,7 +62,7 @@ pub(super) struct Parts {
     pub(super) config: Config,
     pub(super) clock: SharedClock,
     pub(super) ids: SharedIds,
-    pub(super) handler: Option<Handler>,
+    pub(super) handling: Handling,
     pub(super) capabilities: Vec<Capability>,
     pub(super) files: Files,
 }
@@ -126,7 +127,7 @@ impl Parts {
         connection: Connection,
         owns_connection: bool,
     ) -> Result<AgentNode, Error> {
-        let Self { config, clock, ids, handler, capabilities, files } = self;
+        let Self { config, clock, ids, handling, capabilities, files } = self;
         let Ready { registry, account, answer, auth, lifetime } = ready;
         let registry = registry.on(&connection);
         let began_at = clock.now();
@@ -137,6 +138,8 @@ impl Parts {
         if let Some((journal, found)) = files.outbox {
             (outbox, left) = (outbox.with_file(journal, &found), found);
         }
+        let handlers = handling.handlers()?;
+        let listens = handlers.listens();
         let guards = Guards::new(&config.guards);
         let mut remembered = None;
         if let Some((file, entries)) = files.dedupe {
@@ -152,6 +155,7 @@ impl Parts {
             guards,
             remembered,
             jobs: JobQueue::new(config.max_pending, config.max_concurrency.max(1)),
+            handlers,
             accounts: Mutex::new(TtlMap::new(config.resolve_cache_ttl, MAX_ACCOUNTS)),
             groups: Mutex::new(TtlMap::new(GROUP_LIFE, MAX_GROUPS)),
             accepting: AtomicBool::new(true),
@@ -170,7 +174,7 @@ impl Parts {
             broken: OnceLock::new(),
         });
         inner.metrics.registrations.up();
-        let heard = handler.is_some().then_some(capabilities.as_slice());
+        let heard = listens.then_some(capabilities.as_slice());
         let subscriptions =
             Subscriptions::open(&inner.connection, &inner.account, heard, inner.auth.checks()).await?;
         // The first hello makes the network deliver what waits: the subscriptions must stand before.
@@ -178,9 +182,9 @@ impl Parts {
         let stop = Arc::new(StopOnDrop(Arc::clone(&inner)));
         // Before the tasks hear confirmations of it.
         let left = inner.take_up(left)?;
-        let (tasks, feeds) = tasks::spawn(&inner, subscriptions, handler.as_ref());
+        let (tasks, feeds) = tasks::spawn(&inner, subscriptions);
         if let Some(lifetime) = lifetime.filter(|_| owns_connection) {
-            let heard = handler.is_some().then_some(capabilities);
+            let heard = listens.then_some(capabilities);
             tasks::spawn_watched(&inner, "renewal", renew::run(Arc::clone(&inner), feeds, lifetime, heard));
         }
         inner.hello().await?;

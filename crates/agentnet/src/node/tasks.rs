@@ -16,7 +16,7 @@ use super::{
 use crate::{
     connect::Connection,
     error::Error,
-    inbox::{Handler, Source, panic_text, work},
+    inbox::{Source, panic_text, work},
 };
 
 /// Handles of the tasks, by what they do.
@@ -146,11 +146,7 @@ impl Feeds {
 }
 
 /// Starts everything; with where the subscriptions of a renewed connection go.
-pub(super) fn spawn(
-    inner: &Arc<Inner>,
-    subscriptions: Subscriptions,
-    handler: Option<&Handler>,
-) -> (Tasks, Feeds) {
+pub(super) fn spawn(inner: &Arc<Inner>, subscriptions: Subscriptions) -> (Tasks, Feeds) {
     let Subscriptions { receipts, threads, stored, replies, keys, intake } = subscriptions;
     let receipts = run(inner, "reader of receipts", receipts, |inner, message| async move {
         inner.take_receipt(&message).await;
@@ -187,7 +183,7 @@ pub(super) fn spawn(
     spawn_watched(inner, "maintenance", maintenance);
     let (mut tasks, mut feeds) =
         (Tasks::default(), Feeds { receipts, threads, stored, replies, keys, intake: None });
-    if let (Some(intake), Some(handler)) = (intake, handler) {
+    if let Some(intake) = intake {
         let (inbox, inbox_feed) = Feed::new([intake.inbox]);
         let (redelivery, redelivery_feed) = Feed::new([intake.redelivery]);
         let (capabilities, capabilities_feed) = Feed::new(intake.capabilities);
@@ -196,9 +192,8 @@ pub(super) fn spawn(
         tasks.intake =
             Some(spawn_watched(inner, "intake", read(Arc::clone(inner), heard, tasks.stop_intake.clone())));
         let workers = inner.config.max_concurrency.max(1);
-        tasks.workers = (0..workers)
-            .map(|_| spawn_watched(inner, "worker", work(Arc::clone(inner), Arc::clone(handler))))
-            .collect();
+        tasks.workers =
+            (0..workers).map(|_| spawn_watched(inner, "worker", work(Arc::clone(inner)))).collect();
     }
     (tasks, feeds)
 }

@@ -3,6 +3,7 @@
 use std::{
     future::{Future, IntoFuture},
     pin::Pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,7 +13,7 @@ use serde::Serialize;
 use super::{Delivery, DeliveryHandle, Draft, Stage, draft_options, publish::Patience};
 use crate::{
     error::{Error, ErrorKind},
-    node::AgentNode,
+    node::Inner,
     outbox::Goal,
     target::{IntoTarget, Target},
 };
@@ -46,7 +47,7 @@ pub(crate) fn payload_of<T: Serialize + ?Sized>(value: &T) -> Result<Payload, Er
 #[must_use = "nothing is sent until this is awaited"]
 #[derive(Debug)]
 pub struct SendMessage<'a> {
-    node: &'a AgentNode,
+    node: &'a Arc<Inner>,
     target: Result<Target, Error>,
     payload: Result<Payload, Error>,
     draft: Draft,
@@ -56,8 +57,12 @@ pub struct SendMessage<'a> {
 }
 
 impl<'a> SendMessage<'a> {
-    pub(crate) fn new(node: &'a AgentNode, target: impl IntoTarget, payload: Result<Payload, Error>) -> Self {
-        let config = &node.inner.config;
+    pub(crate) fn new(
+        node: &'a Arc<Inner>,
+        target: impl IntoTarget,
+        payload: Result<Payload, Error>,
+    ) -> Self {
+        let config = &node.config;
         Self {
             node,
             target: target.into_target(),
@@ -110,7 +115,7 @@ impl<'a> SendMessage<'a> {
     }
 
     async fn dispatch(self) -> Result<DeliveryHandle, Error> {
-        let inner = &self.node.inner;
+        let inner = self.node;
         let mut draft = self.draft;
         draft.payload = self.payload?;
         let route = inner.route(self.target?).await?;
@@ -126,11 +131,11 @@ impl<'a> SendMessage<'a> {
         let (node, goal) = (self.node, self.goal);
         let handle = self.dispatch().await?;
         let Some(goal) = goal else {
-            node.inner.connection.flush(MIN_RECEIPT_TIMEOUT.max(handle.patience.receipt_timeout)).await?;
+            node.connection.flush(MIN_RECEIPT_TIMEOUT.max(handle.patience.receipt_timeout)).await?;
             return Ok(handle.delivery());
         };
         let delivery = handle.wait(goal).await;
-        node.inner.metrics.latency_send.record(handle.started.elapsed());
+        node.metrics.latency_send.record(handle.started.elapsed());
         delivery
     }
 }
