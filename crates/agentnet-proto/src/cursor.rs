@@ -1,4 +1,4 @@
-//! Where a page of messages or deliveries ended.
+//! Where a page of a list ended.
 
 use base64::Engine;
 use base64::alphabet::URL_SAFE;
@@ -49,6 +49,31 @@ impl DeliveryCursor {
     }
 }
 
+/// The last row of a page of a list that is ordered by texts, as those texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextCursor<const N: usize>(pub [String; N]);
+
+impl<const N: usize> TextCursor<N> {
+    /// The opaque text clients hand back.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        // Texts always encode.
+        BASE64.encode(serde_json::to_vec(self.0.as_slice()).unwrap_or_default())
+    }
+
+    /// Reads [`Self::encode`]'s text; `None` for anything else.
+    #[must_use]
+    pub fn decode(encoded: &str) -> Option<Self> {
+        if encoded.len() > MAX_ENCODED {
+            return None;
+        }
+        let texts: Vec<String> = serde_json::from_slice(&BASE64.decode(encoded.trim()).ok()?).ok()?;
+        // Postgres can't compare with a NUL.
+        let texts: [String; N] = texts.try_into().ok()?;
+        texts.iter().all(|text| !text.contains('\0')).then_some(Self(texts))
+    }
+}
+
 /// The last message of a page; the next one holds what is strictly older than (`sent_at`, `message_id`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageCursor {
@@ -84,5 +109,20 @@ impl MessageCursor {
         let Fields { message_id, sent_at } = serde_json::from_slice(&json).ok()?;
         // Postgres can't compare with a NUL, and no stored id is empty.
         (!message_id.is_empty() && !message_id.contains('\0')).then_some(Self { sent_at, message_id })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_cursor_reads_back_and_nothing_else_does() {
+        let cursor = TextCursor(["a\"b".to_owned(), "é".to_owned()]);
+        assert_eq!(TextCursor::decode(&cursor.encode()), Some(cursor.clone()));
+        assert_eq!(TextCursor::<1>::decode(&cursor.encode()), None);
+        for other in ["", "x", "bnVsbA==", &BASE64.encode(r#"["a\u0000","b"]"#), &"A".repeat(5000)] {
+            assert_eq!(TextCursor::<2>::decode(other), None, "{other}");
+        }
     }
 }

@@ -97,6 +97,10 @@ codes! {
     ThreadExists = "thread_exists", 409, false;
     /// The thread has as many members as a thread may have.
     ThreadFull = "thread_full", 409, false;
+    /// An owner can't be put out of its thread: it leaves by itself, or another owner takes its role first.
+    ThreadOwner = "thread_owner", 409, false;
+    /// The account has as many peers, blocked accounts or documents as it may have; remove some first.
+    LimitReached = "limit_reached", 409, false;
     /// Nothing of that name or id exists.
     NotFound = "not_found", 404, false;
     /// There is no such method.
@@ -219,6 +223,12 @@ codes! {
     MessageIdConflict = "message_id_conflict", 409, false;
     /// Only members may post to this thread.
     ThreadForbidden = "thread_forbidden", 403, false;
+    /// The thread is closed: its members still read it, nobody posts, joins or is invited any more.
+    ThreadClosed = "thread_closed", 410, false;
+    /// The message names an account that isn't a member of its thread.
+    NotAMember = "not_a_member", 404, false;
+    /// The recipient has blocked the sender.
+    Blocked = "blocked", 403, false;
     /// The subject isn't one a reply may go to.
     ReplySubjectForbidden = "reply_subject_forbidden", 403, false;
     /// Headers starting with `Nats-` are refused.

@@ -35,6 +35,8 @@ pub const ALL_STREAMS: &str = "account.*.stream.*";
 pub const ALL_REDELIVERIES: &str = "account.*.redelivery";
 /// What the registry says about threads.
 pub const ALL_THREADS: &str = "account.*.threads";
+/// Every account's news of its blocks.
+pub const ALL_BLOCKS: &str = "account.*.blocks";
 /// For those who watch: every event.
 pub const ALL_EVENTS: &str = "agentnet.events.>";
 /// What services publish of them: [`EventType`] is one token.
@@ -224,6 +226,8 @@ pub enum Subject {
     Stream(AccountId, Token),
     /// `account.<id>.threads`: the registry tells whose standing to which thread changed.
     Threads(AccountId),
+    /// `account.<id>.blocks`: the registry tells that the account blocked somebody, or takes their messages again.
+    Blocks(AccountId),
     /// `agent.capability.<name>`: messages to any one agent with the capability.
     Capability(Capability),
 }
@@ -243,6 +247,7 @@ impl Subject {
             | Self::Receipts(_)
             | Self::Stored(_)
             | Self::Threads(_)
+            | Self::Blocks(_)
             | Self::Stream(..) => None,
         }
     }
@@ -292,6 +297,7 @@ impl fmt::Display for Subject {
             Self::Redelivery(id) => write!(f, "account.{id}.redelivery"),
             Self::Stream(id, stream) => write!(f, "account.{id}.stream.{stream}"),
             Self::Threads(id) => write!(f, "account.{id}.threads"),
+            Self::Blocks(id) => write!(f, "account.{id}.blocks"),
             Self::Capability(name) => write!(f, "agent.capability.{name}"),
         }
     }
@@ -330,6 +336,7 @@ impl FromStr for Subject {
             ["account", id, "stored"] => Ok(Self::Stored(account(id)?)),
             ["account", id, "redelivery"] => Ok(Self::Redelivery(account(id)?)),
             ["account", id, "threads"] => Ok(Self::Threads(account(id)?)),
+            ["account", id, "blocks"] => Ok(Self::Blocks(account(id)?)),
             ["account", id, "replies", t] => Ok(Self::Replies(account(id)?, token(t)?)),
             ["account", id, "stream", s] => Ok(Self::Stream(account(id)?, token(s)?)),
             ["agent", "capability", name] => {
@@ -378,6 +385,7 @@ mod tests {
             id().prop_map(Subject::Stored),
             id().prop_map(Subject::Redelivery),
             id().prop_map(Subject::Threads),
+            id().prop_map(Subject::Blocks),
             (id(), token()).prop_map(|(i, t)| Subject::Replies(i, t)),
             (id(), token()).prop_map(|(i, t)| Subject::Stream(i, t)),
             "[^\\s.*>$\\x00-\\x1f\\x7f-\\x9f]{1,20}"

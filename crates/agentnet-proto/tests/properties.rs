@@ -169,6 +169,7 @@ proptest! {
             session_tag: text.clone(),
             heartbeat_interval: seconds,
             ttl_seconds: seconds,
+            blocks: true,
             registered_at: text.clone(),
             schema_version: a.clone(),
         })?;

@@ -21,6 +21,8 @@ pub struct Account {
     pub display_name: String,
     /// What the account says about itself.
     pub bio: String,
+    /// URL of its picture; may be empty.
+    pub avatar_url: String,
     /// What its last registered session can do.
     pub capabilities: Vec<String>,
     /// What its agents tell about themselves.
@@ -43,6 +45,7 @@ pub(crate) struct AccountColumns {
     username: String,
     display_name: String,
     bio: String,
+    avatar_url: String,
     capabilities: Json<Value>,
     metadata: Json<Value>,
     visibility: String,
@@ -59,6 +62,7 @@ impl From<AccountColumns> for Account {
             username: row.username,
             display_name: row.display_name,
             bio: row.bio,
+            avatar_url: row.avatar_url,
             capabilities: strings(row.capabilities.0),
             metadata: object(row.metadata.0),
             visibility: row.visibility,
@@ -98,6 +102,38 @@ pub async fn by_id(db: impl PgExecutor<'_>, account_id: &str) -> Result<Option<A
         .await
         .map(|row| row.map(Account::from))
         .map_err(StoreError::query("agent_accounts.by_id"))
+}
+
+/// The accounts of these ids or normalised usernames, as pairs of id and username.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn named(
+    db: impl PgExecutor<'_>,
+    ids: &[&str],
+    usernames: &[&str],
+) -> Result<Vec<(String, String)>, StoreError> {
+    sqlx::query_as(
+        "SELECT account_id, username FROM agent_accounts WHERE account_id = ANY($1) OR username = ANY($2)",
+    )
+    .bind(ids)
+    .bind(usernames)
+    .fetch_all(db)
+    .await
+    .map_err(StoreError::query("agent_accounts.named"))
+}
+
+/// Locks the account's row until the transaction ends, so that what it may have a number of is counted right.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub(crate) async fn lock(tx: &mut PgConnection, account_id: &str) -> Result<(), StoreError> {
+    sqlx::query("SELECT FROM agent_accounts WHERE account_id = $1 FOR NO KEY UPDATE")
+        .bind(account_id)
+        .execute(tx)
+        .await
+        .map(drop)
+        .map_err(StoreError::query("agent_accounts.lock"))
 }
 
 /// The id of the account with that (normalised) username.
@@ -251,7 +287,7 @@ pub struct Presented<'a> {
     pub agent_id: &'a str,
     /// Name for people.
     pub name: &'a str,
-    /// Replaces what the account had.
+    /// Replaces what the account had; with none, what it chose itself stays.
     pub capabilities: &'a [String],
     /// Merged into what the account had, under `metadata`.
     pub metadata: &'a Map<String, Value>,
@@ -276,8 +312,9 @@ pub async fn apply(
         ),
         Some(_) => sqlx::query(
             "UPDATE agent_accounts SET username = $2, \
-             display_name = CASE WHEN named THEN display_name ELSE $3 END, capabilities = $4, \
-             metadata = metadata || $5, updated_at = greatest(updated_at, $6) \
+             display_name = CASE WHEN named THEN display_name ELSE $3 END, \
+             capabilities = CASE WHEN capable AND $4 = '[]'::jsonb THEN capabilities ELSE $4 END, \
+             capable = capable AND $4 = '[]'::jsonb, metadata = metadata || $5, updated_at = greatest(updated_at, $6) \
              WHERE account_id = $1 AND username = $7",
         ),
     };
@@ -306,6 +343,10 @@ pub struct ProfileUpdate<'a> {
     pub display_name: Option<&'a str>,
     /// What the account says about itself.
     pub bio: Option<&'a str>,
+    /// URL of a picture.
+    pub avatar_url: Option<&'a str>,
+    /// What the account can do.
+    pub capabilities: Option<&'a [String]>,
     /// `public` or `private`.
     pub visibility: Option<&'a str>,
     /// Replaces `profile` of the account's metadata.
@@ -326,6 +367,8 @@ pub async fn update_profile(
         "UPDATE agent_accounts SET display_name = coalesce($2, display_name), named = named OR $2 IS NOT NULL, \
          bio = coalesce($3, bio), visibility = coalesce($4, visibility), \
          metadata = metadata || CASE WHEN $5::jsonb IS NULL THEN '{}' ELSE jsonb_build_object('profile', $5::jsonb) END, \
+         avatar_url = coalesce($7, avatar_url), capabilities = coalesce($8, capabilities), \
+         capable = capable OR $8 IS NOT NULL, \
          updated_at = greatest(updated_at, $6) WHERE account_id = $1 RETURNING *",
     )
     .bind(account_id)
@@ -334,6 +377,8 @@ pub async fn update_profile(
     .bind(update.visibility)
     .bind(update.metadata.map(Json))
     .bind(now.to_offset())
+    .bind(update.avatar_url)
+    .bind(update.capabilities.map(Json))
     .fetch_optional(db)
     .await
     .map(|row| row.map(Account::from))

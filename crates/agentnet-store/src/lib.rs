@@ -7,14 +7,17 @@
 pub mod access;
 pub mod account_search;
 pub mod accounts;
+pub mod blocks;
 pub mod capabilities;
 pub mod connections;
 pub mod deliveries;
+pub mod documents;
 pub mod enrolment;
 pub mod ingest;
 pub mod keys;
 pub mod members;
 pub mod messages;
+pub mod peers;
 pub mod progress;
 pub mod retention;
 pub mod sessions;

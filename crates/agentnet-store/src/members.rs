@@ -363,19 +363,23 @@ pub async fn end(
     Ok(ended)
 }
 
-/// Members, thread by thread.
+/// Members, thread by thread, each with those of `senders` whom it blocks.
 ///
 /// # Errors
 /// [`StoreError::Query`], [`StoreError::Unavailable`].
 pub(crate) async fn joined(
     db: impl PgExecutor<'_>,
     threads: &[&str],
-) -> Result<Vec<(String, String)>, StoreError> {
+    senders: &[&str],
+) -> Result<Vec<(String, String, Vec<String>)>, StoreError> {
     sqlx::query_as(
-        "SELECT thread_id, account_id FROM agent_thread_members WHERE thread_id = ANY($1) AND state = 'joined' \
-         ORDER BY thread_id, account_id",
+        "SELECT m.thread_id, m.account_id, ARRAY(SELECT b.blocked_id FROM agent_blocks b \
+             WHERE b.account_id = m.account_id AND b.blocked_id = ANY($2)) \
+         FROM agent_thread_members m WHERE m.thread_id = ANY($1) AND m.state = 'joined' \
+         ORDER BY m.thread_id, m.account_id",
     )
     .bind(threads)
+    .bind(senders)
     .fetch_all(db)
     .await
     .map_err(StoreError::query("agent_thread_members.joined"))

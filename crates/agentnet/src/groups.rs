@@ -168,7 +168,7 @@ impl AgentNode {
         self.registry().thread_members(&ThreadMembersRequest { thread_id: thread_id.to_owned() }).await
     }
 
-    fn asks(&self) -> Option<String> {
+    pub(crate) fn asks(&self) -> Option<String> {
         Some(self.account_id().to_owned())
     }
 }

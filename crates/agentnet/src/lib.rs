@@ -72,6 +72,7 @@
 struct Readme;
 
 pub mod auth;
+mod blocks;
 pub mod connect;
 mod deadline;
 mod error;
@@ -84,6 +85,7 @@ mod journal;
 mod metrics;
 mod node;
 mod outbox;
+mod people;
 mod registry;
 mod request;
 mod sdk;

@@ -39,17 +39,8 @@ impl<'a> Notices<'a> {
             (Outcome::Written(Verdict::Inserted | Verdict::Repeated), About::Message) => {
                 self.notice(answer, 0).message_ids.push(&answer.message_id);
             }
-            (Outcome::Written(Verdict::Conflict), About::Message) => {
-                let failed =
-                    refused(ErrorCode::MessageIdConflict, ErrorCode::MessageIdConflict.meaning().trim());
-                self.notice(answer, failed.detail.len()).failed.push(failed);
-            }
-            (Outcome::Written(Verdict::Forbidden), About::Message) => {
-                let failed = refused(ErrorCode::ThreadForbidden, ErrorCode::ThreadForbidden.meaning().trim());
-                self.notice(answer, failed.detail.len()).failed.push(failed);
-            }
-            (Outcome::Written(Verdict::Suspended), About::Message) => {
-                let failed = refused(ErrorCode::Suspended, ErrorCode::Suspended.meaning().trim());
+            (Outcome::Written(verdict), About::Message) if let Some(code) = refusal(*verdict) => {
+                let failed = refused(code, code.meaning().trim());
                 self.notice(answer, failed.detail.len()).failed.push(failed);
             }
             (Outcome::Written(Verdict::Noted), About::Receipt(status)) => {
@@ -88,6 +79,23 @@ impl<'a> Notices<'a> {
         }
         *used += size;
         notice
+    }
+}
+
+/// What a message is refused with that the database doesn't take.
+fn refusal(verdict: Verdict) -> Option<ErrorCode> {
+    match verdict {
+        Verdict::Conflict => Some(ErrorCode::MessageIdConflict),
+        Verdict::Forbidden => Some(ErrorCode::ThreadForbidden),
+        Verdict::Suspended => Some(ErrorCode::Suspended),
+        Verdict::Blocked => Some(ErrorCode::Blocked),
+        Verdict::Inserted
+        | Verdict::Repeated
+        | Verdict::Noted
+        | Verdict::Unresolved
+        | Verdict::Foreign
+        | Verdict::Vanished
+        | Verdict::Quarantined => None,
     }
 }
 

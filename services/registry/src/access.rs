@@ -2,12 +2,14 @@
 //! [`agentnet_store::access`].
 
 use agentnet_proto::subject::AccountId;
+use agentnet_proto::username::normalize_username;
 use agentnet_proto::{ErrorCode, RpcError, Security};
 use agentnet_store::access::Reader;
 
 use crate::app::{App, Failed};
 use crate::cache::Miss;
 use crate::caller::{self, Call, Caller};
+use crate::validate;
 
 /// Role of accounts that run the network.
 pub(crate) const OPERATOR: &str = "operator";
@@ -32,6 +34,68 @@ pub(crate) async fn reader(app: &App, caller: &Caller) -> Result<Reader, Failed>
     })
 }
 
+/// Who asks, if that is known: the account that the network proves, which is the one the request may name; where nothing
+/// is proved, the one it names.
+///
+/// # Errors
+/// [`ErrorCode::Forbidden`], [`ErrorCode::InvalidAccountId`].
+pub(crate) fn asker(app: &App, call: &Call, claimed: Option<&str>) -> Result<Option<AccountId>, RpcError> {
+    match (&call.caller, claimed) {
+        (Caller::Account(account), None) => Ok(Some(account.clone())),
+        (Caller::Account(account), Some(claimed)) if claimed == account.as_str() => Ok(Some(account.clone())),
+        (Caller::Account(_), Some(_)) => {
+            let detail = "account_id names another account than the one that asks";
+            Err(RpcError::with_detail(ErrorCode::Forbidden, detail))
+        }
+        (Caller::Key(_), _) => Err(nobody()),
+        (Caller::Anyone, _) if app.config.security != Security::Open => Ok(None),
+        (Caller::Anyone, None) => Ok(None),
+        (Caller::Anyone, Some(claimed)) => Ok(Some(AccountId::new(claimed)?)),
+    }
+}
+
+/// Who asks for what is theirs alone to read.
+///
+/// # Errors
+/// As [`asker`]; [`ErrorCode::AuthRequired`], [`ErrorCode::AccountIdRequired`] when that isn't known.
+pub(crate) fn owner(app: &App, call: &Call, claimed: Option<&str>) -> Result<AccountId, RpcError> {
+    match asker(app, call, claimed)? {
+        Some(account) => Ok(account),
+        None if app.config.security == Security::Open => Err(ErrorCode::AccountIdRequired.into()),
+        None => {
+            let detail = "this request must be signed with the key of the account that asks";
+            Err(RpcError::with_detail(ErrorCode::AuthRequired, detail))
+        }
+    }
+}
+
+/// The account that a text names: its id, or its username with or without an `@`.
+///
+/// # Errors
+/// [`ErrorCode::InvalidField`]; not found, which says who; Postgres.
+pub(crate) async fn named(app: &App, field: &str, text: &str) -> Result<AccountId, Failed> {
+    validate::query(field, text)?;
+    if text.is_empty() {
+        let detail = format!("{field} is required: an account id or username");
+        return Err(RpcError::with_detail(ErrorCode::InvalidField, detail).into());
+    }
+    if AccountId::new(text).is_ok() {
+        match app.caches.account(&app.store, text).await {
+            Ok(account) => return Ok(AccountId::new(account.account_id.clone()).map_err(RpcError::from)?),
+            Err(Miss::NotFound) => {}
+            Err(failed) => return Err(failed.into()),
+        }
+    }
+    match app.caches.id_of_username(&app.store, &normalize_username(text.trim_start_matches('@'))).await {
+        Ok(id) => Ok(AccountId::new(&*id).map_err(RpcError::from)?),
+        Err(Miss::NotFound) => {
+            let detail = format!("there is no account {text}");
+            Err(RpcError::with_detail(ErrorCode::NotFound, detail).into())
+        }
+        Err(failed) => Err(failed.into()),
+    }
+}
+
 /// Who asks for a change. Where the network proves the caller, the request may name nobody else; where nothing is proved,
 /// it has to say who asks.
 ///
@@ -39,21 +103,7 @@ pub(crate) async fn reader(app: &App, caller: &Caller) -> Result<Reader, Failed>
 /// [`ErrorCode::AuthRequired`] unless it is signed, where the network wants that; [`ErrorCode::Forbidden`], [`ErrorCode::AccountIdRequired`]; [`ErrorCode::Suspended`]; not found; Postgres.
 pub(crate) async fn actor(app: &App, call: &Call, claimed: Option<&str>) -> Result<AccountId, Failed> {
     caller::require_signature(app, call).await?;
-    let account = match (&call.caller, claimed) {
-        (Caller::Account(account), None) => account.clone(),
-        (Caller::Account(account), Some(claimed)) if claimed == account.as_str() => account.clone(),
-        (Caller::Account(_), Some(_)) => {
-            let detail = "account_id names another account than the one that asks";
-            return Err(RpcError::with_detail(ErrorCode::Forbidden, detail).into());
-        }
-        (Caller::Key(_), _) => return Err(nobody().into()),
-        (Caller::Anyone, _) if app.config.security != Security::Open => {
-            let detail = "this request must be signed with the key of the account that asks";
-            return Err(RpcError::with_detail(ErrorCode::AuthRequired, detail).into());
-        }
-        (Caller::Anyone, None) => return Err(RpcError::from(ErrorCode::AccountIdRequired).into()),
-        (Caller::Anyone, Some(claimed)) => AccountId::new(claimed).map_err(RpcError::from)?,
-    };
+    let account = owner(app, call, claimed)?;
     check_standing(app, account.as_str())?;
     match app.caches.account(&app.store, account.as_str()).await {
         Ok(_) => Ok(account),

@@ -42,12 +42,15 @@ pub struct KnownAccount {
 
 impl From<Account> for KnownAccount {
     fn from(account: Account) -> Self {
-        let members = json!({
+        let mut members = json!({
             "account_id": account.account_id, "username": account.username, "display_name": account.display_name,
             "bio": account.bio, "capabilities": account.capabilities, "metadata": account.metadata,
             "visibility": account.visibility, "status": account.status,
             "created_at": account.created_at, "updated_at": account.updated_at,
         });
+        if !account.avatar_url.is_empty() {
+            members["avatar_url"] = account.avatar_url.into();
+        }
         let text = members.to_string();
         let json = text.get(1..text.len() - 1).unwrap_or_default().into();
         Self { account_id: account.account_id, role: account.role, json }

@@ -80,6 +80,25 @@ pub(crate) fn told(capabilities: &[String], metadata: &Map<String, Value>) -> Re
     Ok(())
 }
 
+/// Longest URL, in characters.
+const MAX_URL: usize = 2048;
+
+/// A URL that browsers may load a picture from: `http` or `https`, a host, no password in it. Empty is none.
+pub(crate) fn picture_url(field: &str, text: &str) -> Result<(), RpcError> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    name(field, text, MAX_URL)?;
+    let url = url::Url::parse(text).map_err(|error| invalid(field, &format!("is no URL: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(invalid(field, "is no http or https URL"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid(field, "holds a name or password; everybody would see it"));
+    }
+    Ok(())
+}
+
 fn has_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
@@ -100,6 +119,24 @@ mod tests {
         for bad in ["a\0b", "a\u{1b}[2J", "a\nb", &"x".repeat(257)] {
             assert_eq!(name("name", bad, MAX_TITLE).unwrap_err().error, "invalid_field", "{bad:?}");
         }
+    }
+
+    #[test]
+    fn pictures_come_from_the_web() {
+        for good in ["", "https://example.org/a.png", "http://[::1]:8080/a?b#c"] {
+            assert!(picture_url("avatar_url", good).is_ok(), "{good}");
+        }
+        for bad in [
+            "a.png",
+            "javascript:alert(1)",
+            "data:image/png;base64,AA",
+            "file:///etc/passwd",
+            "https://u:p@h/",
+            "https://",
+        ] {
+            assert_eq!(picture_url("avatar_url", bad).unwrap_err().error, "invalid_field", "{bad}");
+        }
+        assert!(picture_url("avatar_url", &format!("https://h/{}", "x".repeat(2048))).is_err());
     }
 
     #[test]

@@ -147,6 +147,9 @@ pub struct Profile {
     pub display_name: String,
     /// What the account says about itself.
     pub bio: String,
+    /// URL of a picture; absent when there is none. New here.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub avatar_url: String,
     /// What its last registered session can do.
     pub capabilities: Vec<String>,
     /// What its agents tell about themselves.

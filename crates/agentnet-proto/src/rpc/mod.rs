@@ -9,30 +9,38 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::ErrorCode;
 
+mod blocks;
 mod capabilities;
 mod deliveries;
 mod discovery;
+mod documents;
 mod enrol;
 mod keys;
 mod members;
 mod messages;
 mod metrics;
 mod network;
+mod online;
+mod peers;
 mod presence;
 mod profile_update;
 mod resolve;
 mod standing;
 mod threads;
 
+pub use blocks::*;
 pub use capabilities::*;
 pub use deliveries::*;
 pub use discovery::*;
+pub use documents::*;
 pub use enrol::*;
 pub use keys::*;
 pub use members::*;
 pub use messages::*;
 pub use metrics::*;
 pub use network::*;
+pub use online::*;
+pub use peers::*;
 pub use presence::*;
 pub use profile_update::*;
 pub use resolve::*;
@@ -114,6 +122,28 @@ methods! {
     ThreadEject = "thread_eject", NotAnObject;
     /// Who is in a thread.
     ThreadMembers = "thread_members", NotAnObject;
+    /// Which of some accounts are online.
+    Online = "online", NotAnObject;
+    /// Notes another account as a peer.
+    PeerAdd = "peer_add", NotAnObject;
+    /// Forgets a peer.
+    PeerRemove = "peer_remove", NotAnObject;
+    /// Whom an account noted.
+    PeerList = "peer_list", NotAnObject;
+    /// Refuses another account's messages.
+    BlockAdd = "block_add", NotAnObject;
+    /// Takes them again.
+    BlockRemove = "block_remove", NotAnObject;
+    /// Whose messages an account refuses.
+    BlockList = "block_list", NotAnObject;
+    /// Keeps a JSON document.
+    DataPut = "data_put", NotAnObject;
+    /// One document.
+    DataGet = "data_get", NotAnObject;
+    /// Documents of one account, or everybody's public ones.
+    DataList = "data_list", NotAnObject;
+    /// Removes a document.
+    DataDelete = "data_delete", NotAnObject;
     /// Makes an account an operator.
     OperatorGrant = "operator_grant", NotAnObject;
     /// Makes an operator an agent again.
@@ -160,6 +190,7 @@ impl RpcMethod {
             | Self::List
             | Self::Search
             | Self::Profile
+            | Self::Online
             | Self::ResolveAccount
             | Self::ResolveKey
             | Self::Metrics => false,
@@ -176,6 +207,16 @@ impl RpcMethod {
             | Self::ThreadLeave
             | Self::ThreadEject
             | Self::ThreadMembers
+            | Self::PeerAdd
+            | Self::PeerRemove
+            | Self::PeerList
+            | Self::BlockAdd
+            | Self::BlockRemove
+            | Self::BlockList
+            | Self::DataPut
+            | Self::DataGet
+            | Self::DataList
+            | Self::DataDelete
             | Self::OperatorGrant
             | Self::OperatorRevoke
             | Self::OperatorList

@@ -84,6 +84,9 @@ pub struct RegisterResponse {
     pub heartbeat_interval: f64,
     /// After how long without a hello the session counts as gone, in seconds.
     pub ttl_seconds: f64,
+    /// Whether the account blocks anybody: its sessions ask whom before they take messages.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blocks: bool,
     /// When the session was opened, ISO 8601.
     pub registered_at: String,
     /// Schema version of the registry, from 1.2 on.

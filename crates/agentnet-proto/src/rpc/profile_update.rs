@@ -19,7 +19,14 @@ pub struct ProfileUpdateRequest {
     /// At most 4096 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bio: Option<String>,
-    /// `public`, or `private`: then search doesn't show it.
+    /// `https` or `http` URL of a picture, at most 2048 characters; empty takes it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub avatar_url: Option<String>,
+    /// What the account can do; replaces what was there. An agent that registers with capabilities replaces them again,
+    /// one that registers without any leaves them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Vec<String>>,
+    /// `public`, or `private`: then search doesn't show it, nor the list of everybody's public documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<String>,
     /// Shown as `profile` of the account's metadata, at most 64 KiB; replaces what was there.
@@ -38,6 +45,12 @@ pub struct ProfileUpdateResponse {
     pub display_name: String,
     /// What the account says about itself.
     pub bio: String,
+    /// URL of a picture; absent when there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub avatar_url: String,
+    /// What it can do.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
     /// `public` or `private`.
     pub visibility: String,
     /// All of the account's metadata.

@@ -19,7 +19,7 @@ pub struct Ended {
     pub recipient: String,
     /// Whom to tell.
     pub sender_account_id: Option<String>,
-    /// `expired` or `dead`.
+    /// `expired`, `dead`, or `rejected` where the recipient blocked the sender.
     pub state: String,
     /// Why, a code of the protocol.
     pub code: String,

@@ -39,6 +39,8 @@ pub enum Verdict {
     Forbidden,
     /// A message whose sender's account is locked out. Nothing was written.
     Suspended,
+    /// A message whose recipient blocks its sender. Nothing was written.
+    Blocked,
     /// In the quarantine table.
     Quarantined,
 }
@@ -105,6 +107,12 @@ impl MessageRow {
     /// Whether it is bookkeeping of its thread, which isn't counted as pending.
     pub fn is_system(&self) -> bool {
         self.kind == agentnet_proto::envelope::kind::SYSTEM
+    }
+
+    /// The account it is addressed to, whose blocks it must pass: answers, which it asked for, have none.
+    pub(crate) fn mailbox(&self) -> Option<&str> {
+        let [only] = self.recipients.as_slice() else { return None };
+        Some(only.name.as_str()).filter(|name| !name.contains(':'))
     }
 
     /// Whether it answers somebody, which says nothing about whom its sender wanted in the thread.

@@ -90,6 +90,21 @@ pub fn is_too_slow(error: &StoreError) -> bool {
     source.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == "57014")
 }
 
+/// Whose messages weren't written, and why.
+#[derive(Debug, Default)]
+struct Refused {
+    suspended: HashSet<String>,
+    /// Sender, and the recipient that blocks it.
+    blocked: HashSet<(String, String)>,
+}
+
+impl Refused {
+    fn blocks(&self, row: &MessageRow) -> bool {
+        let pair = row.from_account_id.as_deref().zip(row.mailbox());
+        pair.is_some_and(|(from, to)| self.blocked.iter().any(|(sender, by)| sender == from && by == to))
+    }
+}
+
 struct Batch<'a> {
     items: &'a [Item],
     /// The first copy of each message.
@@ -153,7 +168,7 @@ impl<'a> Batch<'a> {
             inserted = write_messages::insert(conn, &rows).await?;
         }
         let known = self.look_up(conn, &inserted).await?;
-        let suspended = self.suspended(conn, &inserted, &known).await?;
+        let refused = self.refused(conn, &inserted, &known).await?;
         let fresh = || self.arrival.iter().copied().filter(|row| inserted.contains(&row.message_id));
         let mut groups = Groups::default();
         if !inserted.is_empty() {
@@ -167,13 +182,14 @@ impl<'a> Batch<'a> {
         }
         let mut deliveries = Deliveries::default();
         fresh().for_each(|row| deliveries.message(row, groups.recipients(row)));
+        groups.refusals().iter().for_each(|receipt| deliveries.receipt(receipt, &receipt.account_id));
         let mut verdicts = Vec::with_capacity(self.items.len());
         let mut first_copies = inserted.clone();
         let mut told = Vec::new();
         for item in self.items {
             verdicts.push(match item {
                 Item::Message(row) if first_copies.remove(&row.message_id) => Verdict::Inserted,
-                Item::Message(row) => self.repeated(row, &inserted, &known, &suspended),
+                Item::Message(row) => self.repeated(row, &inserted, &known, &refused),
                 Item::Receipt(row) if self.is_foreign(row, &inserted, &known) => Verdict::Foreign,
                 Item::Receipt(row) => match self.recipient(row, &inserted, &known) {
                     Some(recipient) => {
@@ -222,23 +238,27 @@ impl<'a> Batch<'a> {
         if ids.is_empty() { Ok(HashMap::new()) } else { write_messages::known(conn, &ids).await }
     }
 
-    /// Of the senders whose messages are nowhere, those that are locked out. Asked only where there are such messages.
-    async fn suspended(
+    /// Why messages are nowhere that nobody else forbade. Asked only where there are such messages.
+    async fn refused(
         &self,
         conn: &mut PgConnection,
         inserted: &HashSet<String>,
         known: &HashMap<String, Known>,
-    ) -> Result<HashSet<String>, StoreError> {
+    ) -> Result<Refused, StoreError> {
         let nowhere = |row: &&MessageRow| {
             !inserted.contains(&row.message_id) && !known.contains_key(row.message_id.as_str())
         };
-        let rows = self.messages.values().copied().filter(nowhere);
-        let senders: HashSet<&str> = rows.filter_map(|row| row.from_account_id.as_deref()).collect();
+        let rows: Vec<&MessageRow> = self.messages.values().copied().filter(nowhere).collect();
+        let senders: HashSet<&str> = rows.iter().filter_map(|row| row.from_account_id.as_deref()).collect();
         if senders.is_empty() {
-            return Ok(HashSet::new());
+            return Ok(Refused::default());
         }
+        let (from, to): (Vec<&str>, Vec<&str>) =
+            rows.iter().filter_map(|row| row.from_account_id.as_deref().zip(row.mailbox())).unzip();
+        let blocked = crate::blocks::among(&mut *conn, &from, &to).await?.into_iter().collect();
         let senders: Vec<&str> = senders.into_iter().collect();
-        Ok(crate::standing::suspended_of(conn, &senders).await?.into_iter().collect())
+        let suspended = crate::standing::suspended_of(conn, &senders).await?.into_iter().collect();
+        Ok(Refused { suspended, blocked })
     }
 
     fn repeated(
@@ -246,14 +266,15 @@ impl<'a> Batch<'a> {
         row: &MessageRow,
         inserted: &HashSet<String>,
         known: &HashMap<String, Known>,
-        suspended: &HashSet<String>,
+        refused: &Refused,
     ) -> Verdict {
         match self.stored(&row.message_id, inserted, known) {
             Some(hash) if hash == row.body_sha256 => Verdict::Repeated,
             Some(_) => Verdict::Conflict,
-            None if row.from_account_id.as_ref().is_some_and(|from| suspended.contains(from)) => {
+            None if row.from_account_id.as_ref().is_some_and(|from| refused.suspended.contains(from)) => {
                 Verdict::Suspended
             }
+            None if refused.blocks(row) => Verdict::Blocked,
             None if self.forbidden.contains_key(row.message_id.as_str()) => Verdict::Forbidden,
             None => Verdict::Vanished,
         }

@@ -17,16 +17,17 @@ SELECT message_id, thread_id, parent_message_id, from_account_id, from_session_t
        to_tsvector('simple', search)
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
             $10::text[], $11::text[], $12::timestamptz[], $13::timestamptz[], $14::timestamptz[], $15::bytea[],
-            $16::text[], $17::bytea[], $18::text[])
+            $16::text[], $17::bytea[], $18::text[], $19::text[])
      AS m (message_id, thread_id, parent_message_id, from_account_id, from_session_tag, to_account_id, to_agent, kind,
            schema_version, idempotency_key, trace_id, sent_at, received_at, expires_at, envelope, signature,
-           body_sha256, search)
+           body_sha256, search, mailbox)
 WHERE NOT EXISTS (SELECT FROM agent_accounts s WHERE s.status = 'suspended' AND s.account_id = m.from_account_id)
+  AND NOT EXISTS (SELECT FROM agent_blocks b WHERE b.account_id = m.mailbox AND b.blocked_id = m.from_account_id)
 ON CONFLICT (message_id) DO NOTHING
 RETURNING message_id";
 
-/// Inserts those that aren't there yet, and whose sender isn't locked out, and returns their ids. `rows` are in key order, so that replicas that insert
-/// the same ids wait for each other in one direction only.
+/// Inserts those that aren't there yet, and whose sender is neither locked out nor blocked by the recipient, and returns
+/// their ids. `rows` are in key order, so that replicas that insert the same ids wait for each other in one direction only.
 pub(super) async fn insert(
     conn: &mut PgConnection,
     rows: &[&MessageRow],
@@ -56,6 +57,7 @@ pub(super) async fn insert(
         .bind(opt_texts(|r| r.signature.as_deref()))
         .bind(rows.iter().map(|r| &r.body_sha256[..]).collect::<Vec<&[u8]>>())
         .bind(texts(|r| &r.search))
+        .bind(opt_texts(MessageRow::mailbox))
         .fetch_all(conn)
         .await
         .map_err(StoreError::query("agent_messages.insert"))?;

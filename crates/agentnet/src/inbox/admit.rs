@@ -152,6 +152,10 @@ impl Inner {
     async fn check(&self, envelope: &Envelope, source: Source) -> Result<(), Refused> {
         schema_version::check(&envelope.schema_version)
             .map_err(|code| Refused::Code(code, "message schema_version is not supported"))?;
+        // Before what is only for now: nobody tries this again.
+        if self.blocks.refuse(envelope) {
+            return Err(Refused::Code(ErrorCode::Blocked, "the recipient has blocked the sender"));
+        }
         if !self.is_accepting() {
             return Err(Refused::Code(ErrorCode::ShuttingDown, "agent is shutting down"));
         }

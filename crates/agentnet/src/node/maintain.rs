@@ -38,8 +38,9 @@ pub(super) async fn run(inner: Arc<Inner>) {
         let current = *state.borrow();
         if current.reconnects != reconnects {
             reconnects = current.reconnects;
-            // News of keys may have been missed.
+            // News of keys and blocks may have been missed.
             inner.auth.keys().forget_all();
+            inner.blocks.changed();
             inner.outbox.all_due(now);
             inner.receipts.all_due(now);
             next_hello = now;
@@ -50,14 +51,25 @@ pub(super) async fn run(inner: Arc<Inner>) {
                 tracing::debug!(%error, "hello not sent");
             }
             next_hello = now + jittered(inner.heartbeat());
+            // Right after a reconnect the registry may not be back: `verify_at` comes by itself.
+            if verify_at.is_none() {
+                refresh_blocks(&inner).await;
+            }
         }
         if verify_at.is_some_and(|at| now >= at) {
             verify_at = None;
+            refresh_blocks(&inner).await;
             if !inner.reregister_if_lost().await {
                 verify_at = Some(Instant::now() + jittered(inner.heartbeat()));
             }
         }
         inner.resend_due(BATCH).await;
+    }
+}
+
+async fn refresh_blocks(inner: &Inner) {
+    if let Err(error) = inner.refresh_blocks().await {
+        tracing::debug!(%error, "whom the account blocks couldn't be read; trying on");
     }
 }
 

@@ -31,6 +31,7 @@ use session::Session;
 
 use crate::{
     auth::Auth,
+    blocks::Blocks,
     connect::Connection,
     error::Error,
     groups::Members,
@@ -69,6 +70,7 @@ pub(crate) struct Inner {
     pub(crate) accounts: Mutex<TtlMap<AccountId>>,
     /// Members of threads; `None` for threads that aren't ours.
     pub(crate) groups: Mutex<TtlMap<Option<Members>>>,
+    pub(crate) blocks: Blocks,
     accepting: AtomicBool,
     closed: AtomicBool,
     /// Wakes the maintenance task.

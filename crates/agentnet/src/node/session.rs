@@ -163,6 +163,7 @@ impl Inner {
                 self.metrics.registrations.up();
                 let session = Session::of(&answer, self.config.heartbeat);
                 *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
+                self.blocks.changed();
                 self.hello().await.is_ok()
             }
             Ok((account, _)) => {

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     auth::{Auth, Signer, Terms, open_key},
+    blocks::Blocks,
     connect::Connection,
     error::Error,
     groups::{GROUP_LIFE, MAX_GROUPS},
@@ -158,6 +159,7 @@ impl Parts {
             handlers,
             accounts: Mutex::new(TtlMap::new(config.resolve_cache_ttl, MAX_ACCOUNTS)),
             groups: Mutex::new(TtlMap::new(GROUP_LIFE, MAX_GROUPS)),
+            blocks: Blocks::default(),
             accepting: AtomicBool::new(true),
             closed: AtomicBool::new(false),
             cancel: CancellationToken::new(),
@@ -177,6 +179,10 @@ impl Parts {
         let heard = listens.then_some(capabilities.as_slice());
         let subscriptions =
             Subscriptions::open(&inner.connection, &inner.account, heard, inner.auth.checks()).await?;
+        if answer.blocks {
+            inner.blocks.changed();
+            inner.refresh_blocks().await?;
+        }
         // The first hello makes the network deliver what waits: the subscriptions must stand before.
         inner.connection.round_trip(SUBSCRIBE_TIMEOUT).await?;
         let stop = Arc::new(StopOnDrop(Arc::clone(&inner)));

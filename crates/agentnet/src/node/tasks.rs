@@ -39,6 +39,7 @@ pub(super) struct Subscriptions {
 }
 
 struct Intake {
+    blocks: Subscriber,
     inbox: Subscriber,
     redelivery: Subscriber,
     capabilities: Vec<Subscriber>,
@@ -90,6 +91,7 @@ impl Subscriptions {
                         .push(subscribe(connection, client, &Subject::Capability(name.clone())).await?);
                 }
                 Some(Intake {
+                    blocks: subscribe(connection, client, &Subject::Blocks(id())).await?,
                     inbox: subscribe(connection, client, &Subject::Inbox(id())).await?,
                     redelivery: subscribe(connection, client, &Subject::Redelivery(id())).await?,
                     capabilities,
@@ -118,6 +120,7 @@ pub(super) struct Feeds {
 }
 
 struct IntakeFeeds {
+    blocks: Renewed,
     inbox: Renewed,
     redelivery: Renewed,
     capabilities: Renewed,
@@ -136,6 +139,7 @@ impl Feeds {
         pairs.extend(self.keys.as_ref().zip(keys));
         if let (Some(feeds), Some(intake)) = (&self.intake, intake) {
             pairs.extend([(&feeds.inbox, intake.inbox), (&feeds.redelivery, intake.redelivery)]);
+            pairs.push((&feeds.blocks, intake.blocks));
             pairs.extend(intake.capabilities.into_iter().map(|one| (&feeds.capabilities, one)));
         }
         for (feed, subscription) in pairs {
@@ -187,7 +191,13 @@ pub(super) fn spawn(inner: &Arc<Inner>, subscriptions: Subscriptions) -> (Tasks,
         let (inbox, inbox_feed) = Feed::new([intake.inbox]);
         let (redelivery, redelivery_feed) = Feed::new([intake.redelivery]);
         let (capabilities, capabilities_feed) = Feed::new(intake.capabilities);
-        feeds.intake = Some(IntakeFeeds { inbox, redelivery, capabilities });
+        let blocks = run(inner, "reader of news of blocks", intake.blocks, |inner, _| async move {
+            inner.blocks.changed();
+            if let Err(error) = inner.refresh_blocks().await {
+                tracing::debug!(%error, "whom the account blocks couldn't be read; trying on");
+            }
+        });
+        feeds.intake = Some(IntakeFeeds { blocks, inbox, redelivery, capabilities });
         let heard = [inbox_feed, redelivery_feed, capabilities_feed];
         tasks.intake =
             Some(spawn_watched(inner, "intake", read(Arc::clone(inner), heard, tasks.stop_intake.clone())));

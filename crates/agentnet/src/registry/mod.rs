@@ -8,6 +8,7 @@ mod keys;
 mod members;
 mod messages;
 mod online;
+mod people;
 mod session;
 mod standing;
 mod threads;

@@ -17,10 +17,10 @@
 
 use agentnet_proto::signature::PublicKey;
 use agentnet_proto::subject::{
-    ALL_CAPABILITIES, ALL_EVENTS, ALL_INBOXES, ALL_RECEIPTS, ALL_REDELIVERIES, ALL_REPLIES, ALL_REQUESTS,
-    ALL_STORED, ALL_STREAMS, ALL_THREADS, AUTH_CALLOUT_REPLIES, AccountId, Capability, EACH_EVENT, EventType,
-    LEGACY_REPLY_INBOXES, PERSISTER_INBOX, REGISTRY_INBOX, RESEND, SYSTEM_INBOX, Subject, below,
-    consumer_acks, consumer_api, inbox_prefix, kick, stream_api,
+    ALL_BLOCKS, ALL_CAPABILITIES, ALL_EVENTS, ALL_INBOXES, ALL_RECEIPTS, ALL_REDELIVERIES, ALL_REPLIES,
+    ALL_REQUESTS, ALL_STORED, ALL_STREAMS, ALL_THREADS, AUTH_CALLOUT_REPLIES, AccountId, Capability,
+    EACH_EVENT, EventType, LEGACY_REPLY_INBOXES, PERSISTER_INBOX, REGISTRY_INBOX, RESEND, SYSTEM_INBOX,
+    Subject, below, consumer_acks, consumer_api, inbox_prefix, kick, stream_api,
 };
 use agentnet_proto::{ErrorCode, rpc::RpcMethod};
 use serde::Serialize;
@@ -42,11 +42,12 @@ const AGENT_PUBLISH: [&str; 6] =
     [ALL_INBOXES, ALL_RECEIPTS, ALL_REPLIES, ALL_STREAMS, ALL_CAPABILITIES, RESEND];
 const OPERATOR_SUBSCRIBE: [&str; 4] = [ALL_INBOXES, ALL_RECEIPTS, ALL_CAPABILITIES, ALL_EVENTS];
 /// Without its own inbox, which is there for its health, a round trip to itself, and the stream's figures.
-const REGISTRY_PUBLISH: [&str; 8] = [
+const REGISTRY_PUBLISH: [&str; 9] = [
     LEGACY_REPLY_INBOXES,
     AUTH_CALLOUT_REPLIES,
     ALL_INBOXES,
     ALL_REDELIVERIES,
+    ALL_BLOCKS,
     ALL_STORED,
     ALL_THREADS,
     ALL_CAPABILITIES,

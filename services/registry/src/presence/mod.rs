@@ -251,6 +251,15 @@ impl Presence {
         }
     }
 
+    /// How many sessions of an account are online, and when it was last heard of.
+    pub fn account(&self, account_id: &str) -> (usize, Option<Timestamp>) {
+        let (now, ttl) = (self.now(), millis(self.rules.ttl));
+        self.read(|table| {
+            let sessions = table.of_account(account_id, now, ttl);
+            (sessions.len(), sessions.first().map(|(_, entry)| entry.last_seen))
+        })
+    }
+
     /// Accounts and capabilities of everybody online, and for how long in seconds.
     pub fn online(&self, at: Timestamp) -> Vec<(String, f64)> {
         let (now, ttl) = (self.now(), millis(self.rules.ttl));

@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::config::RedeliveryConfig;
+pub(crate) use self::tell::tell_senders;
 use crate::app::{App, chain};
 
 /// Connections to Postgres that redelivery uses at most at once, so that requests find some.

@@ -121,3 +121,9 @@ async fn tell(app: &App, accounts: Vec<String>) {
         events::announce_keys(app, &event(account)).await;
     }
 }
+
+/// The answer to whoever says it serves what an operator hasn't granted it.
+pub(super) fn denied(capabilities: &[String]) -> RpcError {
+    let detail = format!("only whom an operator grants it may serve {}", capabilities.join(", "));
+    RpcError::with_detail(ErrorCode::CapabilityRestricted, detail)
+}

@@ -42,6 +42,21 @@ pub(super) fn fit<T: Serialize>(rows: &mut Vec<T>, budget: usize) -> bool {
     cut
 }
 
+/// A page of at most `limit` rows that fit into `budget` bytes, of rows that were read one beyond the limit, and where the
+/// next one starts.
+pub(super) fn page<T: Serialize>(
+    mut rows: Vec<T>,
+    limit: i64,
+    budget: usize,
+    cursor: impl FnOnce(&T) -> String,
+) -> (Vec<T>, Option<String>) {
+    let fetched = rows.len();
+    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let cut = fit(&mut rows, budget);
+    let next = if cut || fetched > rows.len() { rows.last().map(cursor) } else { None };
+    (rows, next)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

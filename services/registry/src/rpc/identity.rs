@@ -6,7 +6,7 @@ use agentnet_proto::signature::PublicKey;
 use agentnet_proto::{AccountChange, AccountEvent, ErrorCode, RpcError, Security};
 use agentnet_store::accounts::{self, Plan, Presented, Wish};
 use agentnet_store::sessions::{self, Session};
-use agentnet_store::{StoreError, capabilities, keys};
+use agentnet_store::{StoreError, blocks, capabilities, keys};
 
 use crate::app::{App, Failed};
 use crate::events::{announce_account, announce_keys};
@@ -44,6 +44,8 @@ pub(super) struct Settled {
     pub(super) plan: Plan,
     /// The key that was bound to it just now.
     pub(super) bound: Option<String>,
+    /// Whether it blocks anybody.
+    pub(super) blocks: bool,
 }
 
 /// Finds or makes the account. With an opening the caller's proof is checked before anything is written (where the
@@ -81,8 +83,7 @@ pub(super) async fn settle(
         };
         let denied = capabilities::denied(&mut *tx, presented.capabilities, &plan.account_id).await?;
         if !denied.is_empty() {
-            let detail = format!("only whom an operator grants it may serve {}", denied.join(", "));
-            return Err(RpcError::with_detail(ErrorCode::CapabilityRestricted, detail).into());
+            return Err(super::capabilities::denied(&denied).into());
         }
         let proof = match &opening {
             Some(opening) if app.config.security.wants_signatures() => {
@@ -114,8 +115,9 @@ pub(super) async fn settle(
             opening.session.username = Some(plan.username.clone());
             sessions::open(&mut tx, opening.session).await?;
         }
+        let blocks = !plan.is_new() && blocks::any(&mut *tx, &plan.account_id).await?;
         tx.commit().await.map_err(&failed)?;
-        return Ok(Settled { plan, bound: bound.or(enrolled) });
+        return Ok(Settled { plan, bound: bound.or(enrolled), blocks });
     }
     app.failures.log("register", "every plan was overtaken by other registrations");
     Err(RpcError::from(ErrorCode::IdentityFailed).into())
@@ -225,7 +227,7 @@ fn mismatch(detail: &str) -> RpcError {
 }
 
 /// Makes this and other replicas forget what they remember of the account.
-pub(super) async fn announce(app: &App, Settled { plan, bound }: &Settled) {
+pub(super) async fn announce(app: &App, Settled { plan, bound, .. }: &Settled) {
     let mut usernames = vec![plan.username.clone()];
     usernames.extend(plan.current_username.clone().filter(|name| *name != plan.username));
     let names: Vec<&str> = usernames.iter().map(String::as_str).collect();

@@ -1,7 +1,9 @@
 //! The registry's methods, one file each, and how they hang on their subjects.
 
+mod blocks;
 mod capabilities;
 mod deliveries;
+mod documents;
 mod enrol;
 mod evidence;
 mod fit;
@@ -14,7 +16,9 @@ mod message_rows;
 mod message_search;
 mod metrics;
 mod network;
+mod online;
 mod operators;
+mod peers;
 mod profile;
 mod profile_update;
 mod redrive;
@@ -87,6 +91,17 @@ pub(crate) async fn start(app: &Arc<App>, nats: &Nats) -> Result<RpcServer, Star
     builder = method::<wire::ThreadLeave, _, _>(builder, app, thread_leave::thread_leave);
     builder = method::<wire::ThreadEject, _, _>(builder, app, thread_eject::thread_eject);
     builder = method::<wire::ThreadMembers, _, _>(builder, app, thread_members::thread_members);
+    builder = method::<wire::Online, _, _>(builder, app, online::online);
+    builder = method::<wire::PeerAdd, _, _>(builder, app, peers::add);
+    builder = method::<wire::PeerRemove, _, _>(builder, app, peers::remove);
+    builder = method::<wire::PeerList, _, _>(builder, app, peers::list);
+    builder = method::<wire::BlockAdd, _, _>(builder, app, blocks::add);
+    builder = method::<wire::BlockRemove, _, _>(builder, app, blocks::remove);
+    builder = method::<wire::BlockList, _, _>(builder, app, blocks::list);
+    builder = method::<wire::DataPut, _, _>(builder, app, documents::put);
+    builder = method::<wire::DataGet, _, _>(builder, app, documents::get);
+    builder = method::<wire::DataList, _, _>(builder, app, documents::list);
+    builder = method::<wire::DataDelete, _, _>(builder, app, documents::delete);
     builder = method::<wire::OperatorGrant, _, _>(builder, app, operators::grant);
     builder = method::<wire::OperatorRevoke, _, _>(builder, app, operators::revoke);
     builder = method::<wire::OperatorList, _, _>(builder, app, operators::list);

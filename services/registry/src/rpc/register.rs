@@ -90,6 +90,7 @@ pub(super) async fn register(
         session_tag: session.session_tag,
         heartbeat_interval: app.config.heartbeat.as_secs_f64(),
         ttl_seconds: app.config.ttl.as_secs_f64(),
+        blocks: settled.blocks,
         registered_at: now.to_string(),
         schema_version: Some(schema_version::CURRENT.to_owned()),
     })
