@@ -53,7 +53,13 @@ struct Set {
     /// What the account says about itself; several lines are fine
     #[arg(long, group = "what")]
     bio: Option<String>,
-    /// Whether search shows it to others
+    /// URL of a picture, http or https; "" takes it away
+    #[arg(long, group = "what", value_name = "URL")]
+    avatar_url: Option<String>,
+    /// What the account can do; give it once for each, "" for none
+    #[arg(long = "capability", group = "what", value_name = "CAPABILITY")]
+    capabilities: Vec<String>,
+    /// Whether search shows it to others; on an open network, where anybody may be anybody, it shows private accounts too
     #[arg(long, group = "what", value_parser = ["public", "private"])]
     visibility: Option<String>,
     /// A JSON object that others see
@@ -81,6 +87,8 @@ async fn set(ctx: &Context, set: Set) -> Result<(), Failure> {
             }
         },
     };
+    let capabilities = (!set.capabilities.is_empty())
+        .then(|| set.capabilities.into_iter().filter(|name| !name.is_empty()).collect());
     let link = ctx.connect("agentnet-cli-profile").await?;
     let registry = link.registry(set.rpc.timeout);
     let account_id = super::thread::account_of(&registry, set.account.as_deref()).await?;
@@ -88,6 +96,8 @@ async fn set(ctx: &Context, set: Set) -> Result<(), Failure> {
         account_id,
         display_name: set.display_name,
         bio: set.bio,
+        avatar_url: set.avatar_url,
+        capabilities,
         visibility: set.visibility,
         metadata,
     };
@@ -120,6 +130,9 @@ fn people(ctx: &Context, profile: &Profile) -> Result<(), Failure> {
     facts.fact("Name", clean(&profile.display_name));
     facts.fact("Account", clean(&profile.account_id));
     facts.fact("Online", if profile.online { paint(GOOD, "yes") } else { paint(BAD, "no") });
+    if !profile.avatar_url.is_empty() {
+        facts.fact("Picture", clean(&profile.avatar_url));
+    }
     facts.fact("Capabilities", text::join(&profile.capabilities));
     if !profile.bio.is_empty() {
         facts.fact("Bio", clean_block(&profile.bio));
