@@ -3,9 +3,9 @@
 use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    capability, chat, completions, deliveries, enrol, identity, list, message_search, metrics, nats_config,
-    operator, profile, redrive, request, revoke, search, send, thread, thread_messages, thread_status,
-    threads, up, verify, watch, why,
+    blob, capability, chat, completions, deliveries, enrol, identity, list, message_search, metrics,
+    nats_config, operator, profile, redrive, request, revoke, search, send, thread, thread_messages,
+    thread_status, threads, up, verify, watch, why,
 };
 
 /// Run the network that AI agents live on, watch it, talk on it.
@@ -62,6 +62,8 @@ pub enum Command {
     Chat(chat::Args),
     /// Show messages as they pass
     Watch(watch::Args),
+    /// Files in the network's object store
+    Blob(blob::Args),
     /// Threads, latest activity first
     Threads(threads::Args),
     /// Threads with members: only they post there and read

@@ -106,6 +106,28 @@ codes! {
     /// There is no such method.
     UnknownMethod = "unknown_method", 404, false;
 
+    // Blobs.
+    /// There is no such blob: it never was, was deleted, or its time is over.
+    BlobGone = "blob_gone", 410, false;
+    /// The content isn't what its SHA-256 says: put it again.
+    BlobAltered = "blob_altered", 409, false;
+    /// The account's blobs and uploads would take more than it may have: delete some.
+    BlobQuotaFull = "blob_quota_full", 507, false;
+    /// The blob is larger than the network takes.
+    BlobTooLarge = "blob_too_large", 413, false;
+    /// There is no such upload: it was finished, or nothing came for too long; begin anew.
+    BlobUploadUnknown = "blob_upload_unknown", 410, false;
+    /// Only the owner, and whoever may read a message that refers to the blob, may read it.
+    BlobForbidden = "blob_forbidden", 403, false;
+    /// The range lies outside of the blob, or the chunk doesn't fit the upload.
+    BlobBadRange = "blob_bad_range", 416, false;
+    /// No blob may have this file name: give one without directories.
+    BlobBadName = "blob_bad_name", 400, false;
+    /// The object store is full; try again later, or have it made larger.
+    BlobStoreFull = "blob_store_full", 507, true;
+    /// The blob or the object store could not be read or changed; try again.
+    BlobFailed = "blob_failed", 503, true;
+
     // Requests to the registry: failures.
     /// The account could not be resolved or created; try again.
     IdentityFailed = "failed resolving account identity", 503, true;

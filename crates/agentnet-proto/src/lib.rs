@@ -4,6 +4,7 @@
 //! No I/O and no runtime: any program can link this crate. `docs/PROTOCOL.md` tells the same in prose, and
 //! `docs/schema/` holds JSON Schemas generated from these types.
 
+pub mod blob;
 pub mod block;
 pub mod clock;
 pub mod cursor;
@@ -26,6 +27,7 @@ pub mod subject;
 pub mod timestamp;
 pub mod username;
 
+pub use blob::BlobRef;
 pub use block::{Block, BlockStatus, BlockType, FileContent, ToolCall};
 pub use clock::{Clock, ManualClock, OffsetClock, SharedClock, SystemClock};
 pub use envelope::{Addressee, Envelope, Payload, Priority};

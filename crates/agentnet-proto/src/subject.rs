@@ -43,6 +43,8 @@ pub const ALL_EVENTS: &str = "agentnet.events.>";
 pub const EACH_EVENT: &str = "agentnet.events.*";
 /// Every request to the registry, in every mode.
 pub const ALL_REQUESTS: &str = "registry.>";
+/// The object store's bucket that holds the bytes of blobs; only the registry touches it.
+pub const BLOB_BUCKET: &str = "agentnet_blobs";
 /// Queue group of the registry's replicas.
 pub const REGISTRY_QUEUE: &str = "registry";
 /// Queue group of the persister's tap on the reply inboxes of original SDKs.
@@ -78,6 +80,26 @@ pub fn kick(server_id: &str) -> String {
 /// Everything below a prefix, as a pattern.
 pub fn below(prefix: &str) -> String {
     format!("{prefix}.>")
+}
+
+/// The chunks of an object in [`BLOB_BUCKET`], by NATS' ADR-20; `*` for those of any.
+pub fn blob_chunks(nuid: &str) -> String {
+    format!("$O.{BLOB_BUCKET}.C.{nuid}")
+}
+
+/// The entry of an object in [`BLOB_BUCKET`], by its base64url name; `*` for any.
+pub fn blob_entry(encoded_name: &str) -> String {
+    format!("$O.{BLOB_BUCKET}.M.{encoded_name}")
+}
+
+/// The stream of [`BLOB_BUCKET`].
+pub fn blob_stream() -> String {
+    format!("OBJ_{BLOB_BUCKET}")
+}
+
+/// A request of JetStream's API about that stream.
+pub fn blob_api(verb: &str) -> String {
+    format!("$JS.API.{verb}.{}", blob_stream())
 }
 
 /// Where JetStream takes requests about [`STREAM`]: `verb` is `CREATE`, `UPDATE`, `INFO`.

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod account_search;
 pub mod accounts;
+pub mod blobs;
 pub mod blocks;
 pub mod capabilities;
 pub mod connections;

@@ -72,6 +72,7 @@
 struct Readme;
 
 pub mod auth;
+mod blobs;
 mod blocks;
 pub mod connect;
 mod deadline;
@@ -96,6 +97,7 @@ mod wrapper;
 
 pub use agentnet_proto as proto;
 pub use auth::Signer;
+pub use blobs::{BlobSource, Blobs, GetBlob, Progress, PutBlob};
 pub use error::{Error, ErrorKind};
 pub use handlers::{HandlerGuard, On, QuickSend};
 pub use identity::{Identity, IdentityError, IdentityStore};

@@ -12,6 +12,7 @@ use agentnet_service::stats::Stats;
 use agentnet_store::{Store, StoreError};
 use async_nats::Client;
 
+use crate::blobs::Blobs;
 use crate::cache::Caches;
 use crate::config::Config;
 use crate::enrolment::Enrolling;
@@ -35,6 +36,7 @@ pub struct App {
     pub(crate) store: Store,
     pub(crate) presence: Presence,
     pub(crate) caches: Caches,
+    pub(crate) blobs: Blobs,
     pub(crate) suspended: Suspended,
     pub(crate) restricted: Restricted,
     pub(crate) enrolling: Enrolling,

@@ -8,6 +8,7 @@ use agentnet_service::config::{ConfigError, Env, deployment, security};
 use agentnet_store::StoreConfig;
 use secrecy::SecretString;
 
+use crate::blobs::BlobConfig;
 use crate::callout::{self, CalloutConfig};
 use crate::enrolment::Enrolment;
 use crate::redelivery::RedeliveryConfig;
@@ -76,6 +77,8 @@ pub struct Config {
     pub metrics_window: usize,
     /// Print the line `registry ready: ...` on stdout.
     pub announce: bool,
+    /// Files.
+    pub blobs: BlobConfig,
     /// Delivering again.
     pub redelivery: RedeliveryConfig,
     /// Where time comes from; the machine's clock.
@@ -113,6 +116,7 @@ impl Config {
             auth_nonce_ttl: Duration::from_secs(300),
             metrics_window: 1024,
             announce: true,
+            blobs: BlobConfig::default(),
             redelivery: RedeliveryConfig::default(),
             clock: SystemClock::shared(),
         }
@@ -158,6 +162,7 @@ impl Config {
             )?)
             .unwrap_or(4)
             .max(1),
+            blobs: BlobConfig::from_env(env)?,
             redelivery: RedeliveryConfig::from_env(env)?,
             security,
             deployment: deployment(env, security)?,

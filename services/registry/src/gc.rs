@@ -4,10 +4,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentnet_store::{StoreError, connections, deliveries, enrolment, retention, sessions};
+use agentnet_store::{StoreError, blobs as stored, connections, deliveries, enrolment, retention, sessions};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, chain};
+use crate::blobs;
 use crate::events::{OfflineReason, announce_offline};
 use crate::flush;
 
@@ -87,6 +88,11 @@ async fn prune(app: &App) -> u64 {
     let stubs = || retention::delivery_stubs(db, STUB_RETENTION);
     pruned += steps(app, "retention.delivery_stubs", stubs).await;
     pruned += steps(app, "retention.redelivery_owners", || deliveries::prune_owners(db)).await;
+    pruned += steps(app, "blobs.expire", || stored::expire(db)).await;
+    pruned +=
+        steps(app, "blobs.expire_uploads", || stored::expire_uploads(db, config.blobs.upload_ttl)).await;
+    pruned += steps(app, "blobs.prune_shares", || stored::prune_shares(db)).await;
+    pruned += blobs::sweep(app).await;
     let mut threads = 0;
     let step = || retention::stale_threads(db, config.thread_retention, THREADS_PER_STEP);
     for _ in 0..MAX_STEPS {

@@ -10,6 +10,7 @@
 //! | [`redelivery`] | delivers again what nobody finished, ends what nobody will |
 //! | [`events`] | tells other replicas and gateways what changed, and hears it |
 //! | [`callout`] | who may connect to NATS in secure mode, and what they may do there |
+//! | [`blobs`] | files in the object store: chunks in and out, quotas, what is removed |
 //! | [`cache`] | bounded memory of accounts, usernames and keys |
 //!
 //! A binary runs [`Registry`] through `agentnet_service::service::main`; a process that hosts several services
@@ -22,6 +23,7 @@
 
 mod access;
 mod app;
+pub mod blobs;
 pub mod cache;
 mod caller;
 pub mod callout;

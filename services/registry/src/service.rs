@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::{App, FailureLog, chain};
+use crate::blobs::Blobs;
 use crate::cache::Caches;
 use crate::callout::{self, CalloutError};
 use crate::config::Config;
@@ -120,6 +121,7 @@ impl Service for Registry {
             store: store.clone(),
             presence,
             caches: Caches::default(),
+            blobs: Blobs::new(deps.nats.client().clone(), config.blobs.clone()),
             suspended: Suspended::default(),
             restricted: Restricted::default(),
             enrolling: Enrolling::default(),

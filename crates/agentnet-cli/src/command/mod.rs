@@ -1,5 +1,6 @@
 //! The commands, one file each: its arguments and what it does.
 
+pub mod blob;
 pub mod capability;
 pub mod chat;
 pub mod completions;
@@ -172,6 +173,7 @@ async fn dispatch(ctx: &Context, command: Command) -> Result<(), Failure> {
         Command::Threads(args) => threads::run(ctx, args).await,
         Command::Thread(args) => thread::run(ctx, args).await,
         Command::Enrol(args) => enrol::run(ctx, args).await,
+        Command::Blob(args) => blob::run(ctx, args).await,
         Command::Capability(args) => capability::run(ctx, args).await,
         Command::Operator(args) => operator::run(ctx, args).await,
         Command::Suspend(args) => operator::suspend(ctx, args).await,

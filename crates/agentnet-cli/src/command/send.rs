@@ -1,12 +1,12 @@
 //! `agentnet send`.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use agentnet::{Delivery, Stage};
 use serde::Serialize;
 
 use super::{
-    Context,
+    Context, blob,
     join::{self, About},
     payload, spinner,
 };
@@ -44,9 +44,12 @@ pub struct Args {
     /// Return after the publish
     #[arg(long)]
     pub no_ack: bool,
+    /// Put this file into the network's object store, and send a reference to it
+    #[arg(long, value_name = "FILE", conflicts_with = "payload")]
+    pub file: Option<PathBuf>,
     /// The message, JSON; `-` reads standard input
-    #[arg(value_name = "PAYLOAD")]
-    pub payload: String,
+    #[arg(value_name = "PAYLOAD", required_unless_present = "file")]
+    pub payload: Option<String>,
 }
 
 /// What `--json` prints.
@@ -71,16 +74,18 @@ struct Refusal<'a> {
 /// # Errors
 /// `unconfirmed`, a permanent rejection with its code, or that the network can't be reached.
 pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
-    let payload = payload::read(&args.payload)?;
+    let payload = args.payload.as_deref().map(payload::read).transpose()?;
     let target = args.to.target()?;
     let network = join::reach(ctx).await?;
-    let wheel = spinner(format!("sending to {}", join::describe(&args.to, &target)));
+    let whom = join::describe(&args.to, &target);
     let sent = join::as_sender(ctx, &network, AGENT_ID, async |node| {
-        let mut message = node
-            .send(&target, &payload)
-            .retry_attempts(args.retry_attempts)
-            .receipt_timeout(args.receipt_timeout)
-            .ttl(args.ttl);
+        let message = match (&args.file, &payload) {
+            (Some(file), _) => node.send_blob_ref(&target, blob::put_for(node, file).await?),
+            (None, payload) => node.send(&target, payload),
+        };
+        let wheel = spinner(format!("sending to {whom}"));
+        let mut message =
+            message.retry_attempts(args.retry_attempts).receipt_timeout(args.receipt_timeout).ttl(args.ttl);
         if let Some(thread) = args.about.thread_id {
             message = message.thread(thread);
         }
@@ -93,10 +98,11 @@ pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
         if args.no_ack {
             message = message.no_ack();
         }
-        Ok(message.await?)
+        let sent = message.await;
+        wheel.finish_and_clear();
+        Ok(sent?)
     });
     let sent = sent.await;
-    wheel.finish_and_clear();
     report(ctx, &sent?)
 }
 

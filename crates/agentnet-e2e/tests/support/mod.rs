@@ -198,6 +198,11 @@ impl Stack {
         }
     }
 
+    /// What its services were told beyond the defaults.
+    pub fn settings(&self) -> &[(&'static str, &'static str)] {
+        &self.settings
+    }
+
     /// An identity of this network's.
     pub fn identity(&self, name: &str) -> Identity {
         IdentityStore::new(self.identities.path()).open_or_create(name, None).unwrap()

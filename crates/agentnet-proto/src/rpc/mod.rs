@@ -9,6 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::ErrorCode;
 
+mod blobs;
 mod blocks;
 mod capabilities;
 mod deliveries;
@@ -28,6 +29,7 @@ mod resolve;
 mod standing;
 mod threads;
 
+pub use blobs::*;
 pub use blocks::*;
 pub use capabilities::*;
 pub use deliveries::*;
@@ -166,6 +168,22 @@ methods! {
     CapabilityRevoke = "capability_revoke", NotAnObject;
     /// Which capabilities are restricted.
     CapabilityList = "capability_list", NotAnObject;
+    /// Begins to put a blob, or goes on with an upload.
+    BlobBegin = "blob_begin", NotAnObject;
+    /// One chunk of an upload.
+    BlobWrite = "blob_write", NotAnObject;
+    /// Makes an upload a blob.
+    BlobCommit = "blob_commit", NotAnObject;
+    /// What a blob is.
+    BlobHead = "blob_head", NotAnObject;
+    /// A range of a blob's bytes.
+    BlobRead = "blob_read", NotAnObject;
+    /// An account's blobs.
+    BlobList = "blob_list", NotAnObject;
+    /// Removes a blob.
+    BlobDelete = "blob_delete", NotAnObject;
+    /// A message will refer to a blob.
+    BlobShare = "blob_share", NotAnObject;
     /// Stored messages as they came, with their senders' keys.
     Evidence = "evidence", NotAnObject;
     /// Another key for the account.
@@ -228,6 +246,14 @@ impl RpcMethod {
             | Self::CapabilityGrant
             | Self::CapabilityRevoke
             | Self::CapabilityList
+            | Self::BlobBegin
+            | Self::BlobWrite
+            | Self::BlobCommit
+            | Self::BlobHead
+            | Self::BlobRead
+            | Self::BlobList
+            | Self::BlobDelete
+            | Self::BlobShare
             | Self::Evidence => true,
         }
     }

@@ -20,7 +20,7 @@ use std::{
     },
 };
 
-use agentnet_proto::{AccountId, SharedClock, Timestamp, ids::SharedIds};
+use agentnet_proto::{AccountId, BlobRef, SharedClock, Timestamp, ids::SharedIds, rpc::BlobInfo};
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,7 @@ use session::Session;
 
 use crate::{
     auth::Auth,
+    blobs::{BlobSource, Blobs, GetBlob, PutBlob},
     blocks::Blocks,
     connect::Connection,
     error::Error,
@@ -210,6 +211,28 @@ impl AgentNode {
     /// are being sent already; the handles tell what becomes of them. Gives them once.
     pub fn left_over(&self) -> Vec<DeliveryHandle> {
         std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sends a message that refers to a blob, which its readers may then read; see [`SendMessage::refers_to`] for payloads
+    /// that say more.
+    pub fn send_blob_ref(&self, target: impl IntoTarget, blob: BlobInfo) -> SendMessage<'_> {
+        let blob_id = blob.blob_id.clone();
+        self.send(target, BlobRef::from(blob)).refers_to(blob_id)
+    }
+
+    /// This account's files, and those it may read.
+    pub fn blobs(&self) -> Blobs {
+        Blobs::new(self.registry().clone(), Some(self.inner.account.clone()))
+    }
+
+    /// Puts a file into the network's object store: bytes, a path, or a [reader](BlobSource::reader).
+    pub fn put_blob<'a>(&self, source: impl Into<BlobSource<'a>>) -> PutBlob<'a> {
+        self.blobs().put(source)
+    }
+
+    /// Gets a file from there: all of it or a range, as bytes, into a file, or to a writer.
+    pub fn get_blob<'a>(&self, blob_id: impl Into<String>) -> GetBlob<'a> {
+        self.blobs().get(blob_id)
     }
 
     /// Asks an account, a username or a capability, and waits for the reply.

@@ -1,5 +1,6 @@
 //! The registry's RPCs: how a call is made here, one file for each group of them.
 
+mod blobs;
 mod capabilities;
 mod deliveries;
 mod discovery;
@@ -21,6 +22,7 @@ use agentnet_proto::{
     signature::{PublicKey, Purpose},
 };
 use async_nats::{Client, HeaderMap, Request, RequestErrorKind, connection::State};
+use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::{
@@ -163,28 +165,44 @@ impl RegistryClient {
         sign: impl FnOnce(&Signer, &[u8]) -> Option<HeaderMap>,
     ) -> Result<R::Response, Error> {
         let method = R::METHOD;
+        let body = serde_json::to_vec(request).map_err(|e| unwritable(method, e))?;
+        let headers = self.signer.as_deref().and_then(|signer| sign(signer, &body));
+        let answer = self.exchange(method, body.into(), headers, within).await?;
+        decode(method, &answer)
+    }
+
+    /// Sends a chunk, or asks for one. Where the subject proves the caller it isn't signed: hashing every byte once more
+    /// would prove nothing more.
+    async fn carry(&self, method: RpcMethod, body: Bytes, within: Duration) -> Result<Bytes, Error> {
+        let signer = self.signer.as_deref().filter(|_| !matches!(self.caller, Some(CallAs::Account(_))));
+        let headers = signer.map(|signer| signer.request(&body, |nonce| Purpose::Rpc { method, nonce }));
+        self.exchange(method, body, headers, within).await
+    }
+
+    /// One request; the answer's bytes.
+    async fn exchange(
+        &self,
+        method: RpcMethod,
+        body: Bytes,
+        headers: Option<HeaderMap>,
+        within: Duration,
+    ) -> Result<Bytes, Error> {
         let subject = match &self.caller {
             Some(CallAs::Account(account)) => Subject::RegistryAs(method, account.clone()).to_string(),
             Some(CallAs::Key(key)) => Subject::registry_of_key(method, key),
             None => Subject::Registry(method).to_string(),
         };
-        let body = serde_json::to_vec(request).map_err(|e| {
-            Error::new(ErrorKind::InvalidArgument, format!("the {method} request can't be written as JSON"))
-                .source_of(e)
-        })?;
         // The outer timeout also covers the wait for room in a disconnected client's queue.
-        let headers = self.signer.as_deref().and_then(|signer| sign(signer, &body));
-        let mut request = Request::new().payload(body.into()).timeout(None);
+        let mut request = Request::new().payload(body).timeout(None);
         if let Some(headers) = headers {
             request = request.headers(headers);
         }
         let client = self.via.client();
-        let answer = match timeout(within, client.send_request(subject, request)).await {
-            Ok(Ok(message)) => message.payload,
-            Ok(Err(error)) => return Err(self.failed(method, within, error.kind()).source_of(error)),
-            Err(_) => return Err(self.failed(method, within, RequestErrorKind::TimedOut)),
-        };
-        decode(method, &answer)
+        match timeout(within, client.send_request(subject, request)).await {
+            Ok(Ok(message)) => Ok(message.payload),
+            Ok(Err(error)) => Err(self.failed(method, within, error.kind()).source_of(error)),
+            Err(_) => Err(self.failed(method, within, RequestErrorKind::TimedOut)),
+        }
     }
 
     fn failed(&self, method: RpcMethod, within: Duration, kind: RequestErrorKind) -> Error {
@@ -218,6 +236,11 @@ impl RegistryClient {
             ),
         }
     }
+}
+
+fn unwritable(method: RpcMethod, error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::InvalidArgument, format!("the {method} request can't be written as JSON"))
+        .source_of(error)
 }
 
 /// An answer, an error the registry answered, or neither.

@@ -31,6 +31,8 @@ pub(crate) struct Draft {
     pub(crate) ttl: Option<Duration>,
     pub(crate) priority: Option<Priority>,
     pub(crate) content_type: Option<String>,
+    /// Blobs that the payload refers to.
+    pub(crate) blobs: Vec<String>,
 }
 
 impl Draft {
@@ -47,6 +49,7 @@ impl Draft {
             ttl: None,
             priority: None,
             content_type: None,
+            blobs: Vec::new(),
         }
     }
 

@@ -51,6 +51,13 @@ macro_rules! draft_options {
             self
         }
 
+        /// The message refers to this blob: whoever may read the message may then read the blob. The registry is told
+        /// before the message is sent, and refuses it for a blob that this account can't read itself.
+        pub fn refers_to(mut self, blob_id: impl Into<String>) -> Self {
+            self.draft.blobs.push(blob_id.into());
+            self
+        }
+
         /// The message's id, instead of a new one. Sending the same content again under the same id sends the same
         /// message.
         pub fn message_id(mut self, id: impl Into<String>) -> Self {

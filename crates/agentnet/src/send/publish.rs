@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use agentnet_proto::{Subject, envelope::LATE_HEADER};
+use agentnet_proto::{Subject, envelope::LATE_HEADER, rpc::BlobShareRequest};
 use async_nats::client::PublishErrorKind;
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -45,12 +45,13 @@ impl Inner {
     /// Sends a draft: keeps it in the outbox and publishes its first copy.
     pub(crate) async fn dispatch(
         self: &Arc<Self>,
-        draft: Draft,
+        mut draft: Draft,
         route: &Route,
         reply: Option<String>,
         patience: Patience,
     ) -> Result<DeliveryHandle, Error> {
         self.check_open()?;
+        self.share_blobs(&mut draft).await?;
         let content = draft.message_id.is_some().then(|| content_hash(&draft, route));
         // Whoever asks is gone with its process.
         let is_request = reply.is_some();
@@ -118,6 +119,20 @@ impl Inner {
             }
         }
         Ok(handle)
+    }
+
+    /// Tells the registry which blobs the message refers to, so that its readers may read them.
+    async fn share_blobs(&self, draft: &mut Draft) -> Result<(), Error> {
+        if draft.blobs.is_empty() {
+            return Ok(());
+        }
+        let message_id = draft.message_id.get_or_insert_with(|| self.ids.message_id()).clone();
+        for blob_id in std::mem::take(&mut draft.blobs) {
+            let account_id = Some(self.account.to_string());
+            let request = BlobShareRequest { account_id, blob_id, message_id: message_id.clone() };
+            self.registry.blob_share(&request).await?;
+        }
+        Ok(())
     }
 
     /// Goes on with what an earlier process sent.

@@ -5,7 +5,7 @@
 //! | agent | mail, receipts, replies and stream parts to anyone, resends, `registry.*.<own id>`, `registry.{network,register}.<own key>` | its own mail, `_INBOX.<own id>.>`, `_INBOX.<own key>.>`, key events, its capabilities with their queue group |
 //! | operator | as an agent | as an agent; everyone's inboxes and receipts, capabilities, all events |
 //! | gateway | the few requests of [`GATEWAY_METHODS`] under its own id | `_INBOX.<own id>.>`, public events |
-//! | registry | answers, redeliveries, notices, events | `registry.>`, events, [`super::SUBJECT`] |
+//! | registry | answers, redeliveries, notices, events, the JetStream subjects of the blobs' bucket | `registry.>`, events, [`super::SUBJECT`] |
 //! | persister | notices, and the few JetStream subjects of its stream and consumer | its inbox, news of keys |
 //! | system | the request that ends a connection | its inbox |
 //! | unknown key | `registry.{network,register}.<its key>` | `_INBOX.<its key>.>` |
@@ -20,7 +20,8 @@ use agentnet_proto::subject::{
     ALL_BLOCKS, ALL_CAPABILITIES, ALL_EVENTS, ALL_INBOXES, ALL_RECEIPTS, ALL_REDELIVERIES, ALL_REPLIES,
     ALL_REQUESTS, ALL_STORED, ALL_STREAMS, ALL_THREADS, AUTH_CALLOUT_REPLIES, AccountId, Capability,
     EACH_EVENT, EventType, LEGACY_REPLY_INBOXES, PERSISTER_INBOX, REGISTRY_INBOX, RESEND, SYSTEM_INBOX,
-    Subject, below, consumer_acks, consumer_api, inbox_prefix, kick, stream_api,
+    Subject, below, blob_api, blob_chunks, blob_entry, consumer_acks, consumer_api, inbox_prefix, kick,
+    stream_api,
 };
 use agentnet_proto::{ErrorCode, rpc::RpcMethod};
 use serde::Serialize;
@@ -143,7 +144,8 @@ impl Role<'_> {
                 REGISTRY_PUBLISH
                     .map(str::to_owned)
                     .into_iter()
-                    .chain([below(REGISTRY_INBOX), stream_api("INFO")]),
+                    .chain([below(REGISTRY_INBOX), stream_api("INFO")])
+                    .chain(bucket()),
                 REGISTRY_SUBSCRIBE.map(str::to_owned).into_iter().chain([below(REGISTRY_INBOX)]),
             )),
             Self::Service(Service::Persister) => Ok(persister()),
@@ -177,6 +179,14 @@ fn agent(
         publish.chain([Subject::registry_as(account)]).chain(bootstrap(key)),
         own_inboxes(account, key).into_iter().chain(own).chain(capabilities),
     ))
+}
+
+/// What the registry uses of the one bucket that holds blobs: chunks and names in, chunks out, both away.
+fn bucket() -> impl Iterator<Item = String> {
+    ["STREAM.CREATE", "STREAM.UPDATE", "STREAM.INFO", "STREAM.PURGE", "STREAM.MSG.GET", "DIRECT.GET"]
+        .map(blob_api)
+        .into_iter()
+        .chain([blob_chunks("*"), blob_entry("*")])
 }
 
 /// The subjects that async-nats uses to make the stream and its consumer, pull, and acknowledge.
@@ -412,6 +422,20 @@ mod tests {
         assert!(CAPTURED.iter().all(|captured| may(&agent.publish, captured)));
         for mail in [Subject::Inbox(other), Subject::Capability(capability)] {
             assert!(!may(&gateway.publish, &mail.to_string()) && !may(&persister.publish, &mail.to_string()));
+        }
+        // The bytes of blobs: only the registry, and no other bucket or stream.
+        for bucket in
+            ["$O.agentnet_blobs.C.x", "$O.agentnet_blobs.M.eA==", "$JS.API.DIRECT.GET.OBJ_agentnet_blobs"]
+        {
+            assert!(may(&registry.publish, bucket), "{bucket}");
+            for role in [&agent, &operator, &gateway, &persister, &unknown] {
+                assert!(!may(&role.publish, bucket) && !may(&role.subscribe, bucket), "{bucket} in {role:?}");
+            }
+        }
+        for other in
+            ["$O.other.C.x", "$JS.API.STREAM.DELETE.OBJ_agentnet_blobs", "$JS.API.STREAM.PURGE.AGENTNET"]
+        {
+            assert!(!may(&registry.publish, other), "{other}");
         }
         assert!(!may(&registry.subscribe, "account.x.inbox"));
         // An empty list would mean everything.

@@ -1,5 +1,7 @@
 //! The registry's methods, one file each, and how they hang on their subjects.
 
+mod blob_get;
+mod blob_put;
 mod blocks;
 mod capabilities;
 mod deliveries;
@@ -64,6 +66,10 @@ type Builder = RpcServerBuilder<RpcError>;
 
 /// Largest hello, goodbye or event: metadata of 64 KiB with every character escaped.
 const MAX_PUBLISH: usize = 512 * 1024;
+/// Chunks of blobs that are taken, or given, at once: each is half a megabyte.
+const MAX_CHUNKS: usize = 128;
+/// Blobs finished at once: each may be read back.
+const MAX_COMMITS: usize = 32;
 
 /// Subscribes to everything.
 pub(crate) async fn start(app: &Arc<App>, nats: &Nats) -> Result<RpcServer, StartError> {
@@ -116,6 +122,19 @@ pub(crate) async fn start(app: &Arc<App>, nats: &Nats) -> Result<RpcServer, Star
     builder = method::<wire::Evidence, _, _>(builder, app, evidence::evidence);
     builder = method::<wire::Rotate, _, _>(builder, app, rotate::rotate);
     builder = method::<wire::Revoke, _, _>(builder, app, revoke::revoke);
+    builder = method::<wire::BlobBegin, _, _>(builder, app, blob_put::begin);
+    builder = with(builder, app, RpcMethod::BlobWrite, |m| m.max_in_flight(MAX_CHUNKS), blob_put::write);
+    builder = method_with::<wire::BlobCommit, _, _>(
+        builder,
+        app,
+        |m| m.deadline(blob_put::COMMIT_DEADLINE).max_in_flight(MAX_COMMITS),
+        blob_put::commit,
+    );
+    builder = method::<wire::BlobHead, _, _>(builder, app, blob_get::head);
+    builder = with(builder, app, RpcMethod::BlobRead, |m| m.max_in_flight(MAX_CHUNKS), blob_get::read);
+    builder = method::<wire::BlobList, _, _>(builder, app, blob_get::list);
+    builder = method::<wire::BlobDelete, _, _>(builder, app, blob_get::delete);
+    builder = method::<wire::BlobShare, _, _>(builder, app, blob_get::share);
     builder = method::<wire::Metrics, _, _>(builder, app, metrics::metrics);
     builder = encoded(builder, app, RpcMethod::List, list::list);
     builder = encoded(builder, app, RpcMethod::Profile, profile::profile);
@@ -136,7 +155,19 @@ where
     F: Fn(Arc<App>, Call, R::Request) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<R::Response, RpcError>> + Send + 'static,
 {
-    encoded(builder, app, R::METHOD, move |app, call, body| {
+    method_with::<R, F, Fut>(builder, app, |method| method, run)
+}
+
+/// The same with limits of its own.
+fn method_with<R, F, Fut>(builder: Builder, app: &Arc<App>, limits: fn(Method) -> Method, run: F) -> Builder
+where
+    R: Rpc + 'static,
+    R::Request: 'static,
+    R::Response: 'static,
+    F: Fn(Arc<App>, Call, R::Request) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<R::Response, RpcError>> + Send + 'static,
+{
+    with(builder, app, R::METHOD, limits, move |app, call, body| {
         let run = run.clone();
         async move {
             let request = decode_object(&body).map_err(|fault| faults(R::METHOD.as_str(), fault))?;
@@ -152,10 +183,25 @@ where
     F: Fn(Arc<App>, Call, bytes::Bytes) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<bytes::Bytes, RpcError>> + Send + 'static,
 {
+    with(builder, app, method, |method| method, run)
+}
+
+/// The same with limits of its own.
+fn with<F, Fut>(
+    builder: Builder,
+    app: &Arc<App>,
+    method: RpcMethod,
+    limits: fn(Method) -> Method,
+    run: F,
+) -> Builder
+where
+    F: Fn(Arc<App>, Call, bytes::Bytes) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<bytes::Bytes, RpcError>> + Send + 'static,
+{
     let app = app.clone();
     let subject = subject_of(&app, method);
     let asked = method;
-    let method = Method::new(method.as_str(), subject).queue(REGISTRY_QUEUE);
+    let method = limits(Method::new(method.as_str(), subject).queue(REGISTRY_QUEUE));
     let handler = handler(move |ctx: Ctx, body: bytes::Bytes| {
         let (run, app) = (run.clone(), app.clone());
         async move {

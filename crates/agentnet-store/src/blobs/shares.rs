@@ -1,0 +1,127 @@
+//! Who may read a blob beside its owner: whoever may read a message that refers to it.
+
+use agentnet_proto::AccountId;
+use sqlx::{PgPool, Postgres, QueryBuilder};
+
+use crate::StoreError;
+use crate::access::{Reader, Sight, push_sight, sight};
+
+/// Most messages of one account that refer to one blob.
+const MAX_SHARES: i64 = 1024;
+/// Most threads that are looked at for one reader, those it has to do with first, then the latest. What is beyond closes
+/// and never opens.
+const MAX_THREADS: i64 = 64;
+
+/// What became of a wish to refer to a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shared {
+    /// The message may refer to it.
+    Yes,
+    /// The account refers to it in 1,024 messages already.
+    TooOften,
+    /// There is no such blob.
+    Gone,
+}
+
+/// Notes that a message of `account_id`, which may read the blob, will refer to it.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn share(
+    pool: &PgPool,
+    blob_id: &str,
+    message_id: &str,
+    account_id: &str,
+) -> Result<Shared, StoreError> {
+    let failed = StoreError::query("agent_blob_shares.share");
+    let (is_there, count): (bool, i64) = sqlx::query_as(
+        "SELECT EXISTS (SELECT FROM agent_blobs WHERE blob_id = $1 AND expires_at > now()), \
+         (SELECT count(*) FROM agent_blob_shares WHERE blob_id = $1 AND account_id = $2 AND message_id <> $3)",
+    )
+    .bind(blob_id)
+    .bind(account_id)
+    .bind(message_id)
+    .fetch_one(pool)
+    .await
+    .map_err(&failed)?;
+    if !is_there {
+        return Ok(Shared::Gone);
+    }
+    if count >= MAX_SHARES {
+        return Ok(Shared::TooOften);
+    }
+    let noted = sqlx::query(
+        "INSERT INTO agent_blob_shares (blob_id, message_id, account_id, checked_at) VALUES ($1, $2, $3, now()) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(blob_id)
+    .bind(message_id)
+    .bind(account_id)
+    .execute(pool)
+    .await;
+    match noted {
+        Ok(_) => Ok(Shared::Yes),
+        // Deleted in between.
+        Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => Ok(Shared::Gone),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Whether the reader may read a blob of `owner`.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn may_read(
+    pool: &PgPool,
+    reader: &Reader,
+    blob_id: &str,
+    owner: &str,
+) -> Result<bool, StoreError> {
+    let account = match reader {
+        Reader::Everything => return Ok(true),
+        Reader::Open(account) => account.as_ref(),
+        Reader::Own(account) => Some(account),
+    };
+    if account.is_some_and(|account| account.as_str() == owner) {
+        return Ok(true);
+    }
+    for thread in threads(pool, blob_id, account).await? {
+        let sight = sight(pool, reader, &thread).await?;
+        if sight == Sight::Nothing {
+            continue;
+        }
+        let mut sql = QueryBuilder::<Postgres>::new(
+            "SELECT EXISTS (SELECT FROM agent_blob_shares b JOIN agent_messages m ON m.message_id = b.message_id \
+             AND m.from_account_id = b.account_id WHERE b.blob_id = ",
+        );
+        sql.push_bind(blob_id).push(" AND m.thread_id = ").push_bind(&thread);
+        push_sight(&mut sql, "m", &sight);
+        sql.push(")");
+        let failed = StoreError::query("agent_blob_shares.may_read");
+        if sql.build_query_scalar::<bool>().fetch_one(pool).await.map_err(failed)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Threads with messages that refer to the blob.
+async fn threads(
+    pool: &PgPool,
+    blob_id: &str,
+    account: Option<&AccountId>,
+) -> Result<Vec<String>, StoreError> {
+    sqlx::query_scalar(
+        "SELECT m.thread_id FROM agent_blob_shares b JOIN agent_messages m ON m.message_id = b.message_id \
+         AND m.from_account_id = b.account_id WHERE b.blob_id = $1 GROUP BY m.thread_id \
+         ORDER BY coalesce(bool_or(m.to_account_id = $2), false) \
+             OR EXISTS (SELECT FROM agent_thread_members j WHERE j.thread_id = m.thread_id AND j.account_id = $2 \
+                 AND j.state = 'joined') DESC, max(m.received_at) DESC LIMIT $3",
+    )
+    .bind(blob_id)
+    .bind(account.map(AccountId::as_str))
+    .bind(MAX_THREADS)
+    .fetch_all(pool)
+    .await
+    .map_err(StoreError::query("agent_blob_shares.threads"))
+}
