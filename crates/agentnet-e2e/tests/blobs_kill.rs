@@ -86,11 +86,7 @@ async fn every_acknowledged_put_survives_kill_9_of_registries() {
     let dir = tempfile::tempdir().unwrap();
     // As root, Postgres runs as somebody else.
     std::fs::set_permissions(dir.path(), Permissions::from_mode(0o711)).unwrap();
-    let env = [
-        ("AGENTNET_BLOB_UPLOAD_TTL_SECONDS", "10"),
-        ("GC_INTERVAL_SECONDS", "0.5"),
-        ("AGENTNET_BLOB_QUOTA_BYTES", "1099511627776"),
-    ];
+    let env = [("GC_INTERVAL_SECONDS", "0.5"), ("AGENTNET_BLOB_QUOTA_BYTES", "1099511627776")];
     let options = Options {
         dir: dir.path().to_owned(),
         program: PathBuf::from(env!("CARGO_BIN_EXE_faults")),
@@ -125,10 +121,16 @@ async fn every_acknowledged_put_survives_kill_9_of_registries() {
             nodes[0].get_blob(&blob.blob_id).bytes().await.unwrap_or_else(|error| panic!("{seed}: {error}"));
         assert!(data[..] == content(*seed), "{seed} isn't what was put");
     }
-    // What was cut off is collected: then the bucket holds the chunks and names of the blobs that are there, and no more.
+    // What was cut off is collected, as if an hour had passed: then the bucket holds the chunks and names of the blobs that are there, and no more.
     let pool = sqlx::PgPool::connect(&stack.direct_database_url()).await.unwrap();
     let jetstream = async_nats::jetstream::new(nodes[0].connection().client().as_ref().clone());
     eventually(READY, || async {
+        for sql in [
+            "UPDATE agent_blob_uploads SET touched_at = now() - interval '2 hours'",
+            "UPDATE agent_blob_garbage SET since = now() - interval '2 hours'",
+        ] {
+            sqlx::query(sql).execute(&pool).await.unwrap();
+        }
         let (chunks, blobs, left): (i64, i64, i64) = sqlx::query_as(
             "SELECT coalesce(sum(cardinality(chunk_seqs)), 0)::bigint, count(*), \
              (SELECT count(*) FROM agent_blob_uploads) + (SELECT count(*) FROM agent_blob_garbage) FROM agent_blobs",

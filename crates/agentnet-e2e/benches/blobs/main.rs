@@ -106,6 +106,7 @@ async fn measure(rounds: usize) -> Result<()> {
         .env("NATS_URL", nats.url())
         .env("DATABASE_URL", postgres.url("bench"))
         .env("AGENTNET_WORKER_THREADS", "1")
+        .env("LOG_LEVEL", "ERROR")
         .env("AGENTNET_BLOB_QUOTA_BYTES", (1_u64 << 40).to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

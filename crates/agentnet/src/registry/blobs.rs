@@ -15,10 +15,10 @@ use crate::{
     error::{Error, ErrorKind},
 };
 
-/// How long a begin or a chunk may take: a little longer than the registry tries.
-const CHUNK_TIMEOUT: Duration = Duration::from_secs(6);
-/// The same for a commit, before which a replica may have to read everything back.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(65);
+/// How long a begin, a chunk or a commit may take: a little longer than the registry tries for a chunk. A commit may take
+/// longer where a replica has to read everything back; asked again, it goes on with that. A longer wait would be one for
+/// replicas that died.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl RegistryClient {
     /// Whole transfers. `account` is who asks, on an open network, where nothing proves it.
@@ -55,7 +55,7 @@ impl RegistryClient {
     /// As [`call`](Self::call); `blob_altered` when the content isn't what its SHA-256 says, `blob_bad_range` while
     /// something is missing, `blob_upload_unknown`.
     pub async fn blob_commit(&self, request: &rpc::BlobCommitRequest) -> Result<rpc::BlobInfo, Error> {
-        Ok(self.call_within::<rpc::BlobCommit>(request, COMMIT_TIMEOUT).await?.blob)
+        Ok(self.call_within::<rpc::BlobCommit>(request, CHUNK_TIMEOUT).await?.blob)
     }
 
     /// What a blob is.

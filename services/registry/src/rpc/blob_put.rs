@@ -25,8 +25,8 @@ use crate::validate;
 const BEGIN_DEADLINE: Duration = Duration::from_secs(4);
 /// Longest work on a chunk.
 const WRITE_DEADLINE: Duration = Duration::from_secs(4);
-/// Longest work of a commit: the same, of a whole blob.
-pub(super) const COMMIT_DEADLINE: Duration = Duration::from_secs(60);
+/// Longest work of a commit: the same, of a whole blob. Below the time after which garbage is removed.
+pub(super) const COMMIT_DEADLINE: Duration = Duration::from_secs(20);
 
 pub(super) async fn begin(
     app: Arc<App>,
