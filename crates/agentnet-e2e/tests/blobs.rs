@@ -146,9 +146,25 @@ async fn from_put_to_get(stack: Stack) {
     assert!(!alice.blobs().delete(&blob.blob_id).await.unwrap());
     let gone = alice.blobs().head(&blob.blob_id).await.unwrap_err();
     assert_eq!((gone.code(), gone.kind()), ("blob_gone", ErrorKind::NotFound));
+    if secure {
+        collected(&stack).await;
+    }
     for node in [alice, bob, mallory] {
         node.close().await.unwrap();
     }
+}
+
+/// The registry's permissions in NATS let it take away what was deleted, as if half a minute had passed.
+async fn collected(stack: &Stack) {
+    let pool = sqlx::PgPool::connect(stack.database_url()).await.unwrap();
+    let aged = "UPDATE agent_blob_garbage SET since = now() - interval '1 hour'";
+    assert_eq!(sqlx::query(aged).execute(&pool).await.unwrap().rows_affected(), 1);
+    agentnet_local::testing::eventually(SOON, || async {
+        let left: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM agent_blob_garbage").fetch_one(&pool).await.unwrap();
+        left == 0
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
