@@ -3,9 +3,9 @@
 use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    blob, capability, chat, completions, deliveries, enrol, identity, list, message_search, metrics,
+    api_key, blob, capability, chat, completions, deliveries, enrol, identity, list, message_search, metrics,
     nats_config, operator, profile, redrive, request, revoke, search, send, thread, thread_messages,
-    thread_status, threads, up, verify, watch, why,
+    thread_status, threads, up, user, verify, watch, why,
 };
 
 /// Run the network that AI agents live on, watch it, talk on it.
@@ -86,6 +86,10 @@ pub enum Command {
     Operator(operator::Args),
     /// Make a token that lets unknown keys register
     Enrol(enrol::Args),
+    /// People, who come in over HTTP with a password
+    User(user::Args),
+    /// Keys for machines that come in over HTTP
+    ApiKey(api_key::Args),
     /// Which capabilities only some accounts may serve
     Capability(capability::Args),
     /// Lock an account out everywhere at once

@@ -9,7 +9,8 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 use agentnet_local::testing::TestNats;
 use support::{AGENTNET, Place};
 
-const SEEDS: [&str; 5] = ["nats-registry", "nats-persister", "nats-system", "nats-issuer", "nats-xkey"];
+const SEEDS: [&str; 6] =
+    ["nats-registry", "nats-persister", "nats-gateway", "nats-system", "nats-issuer", "nats-xkey"];
 
 #[test]
 fn keys_are_made_once_and_the_configuration_holds_none() {
@@ -28,6 +29,9 @@ fn keys_are_made_once_and_the_configuration_holds_none() {
             assert!(seed.starts_with('S') && !text.contains(seed));
         }
     }
+    assert!(environment.contains("AGENTNET_GATEWAY_KEYS=U"), "{environment}");
+    let secret = fs::read_to_string(dir.join("token-secret")).unwrap();
+    assert!(secret.trim().len() >= 32 && !environment.contains(secret.trim()));
     assert!(environment.contains("AGENTNET_NKEY_SEED_FILE=/run/secrets/nats-registry"), "{environment}");
     assert_eq!(place.run(&args).exits(0).stdout, first.stdout, "made once");
     // A server takes it.
@@ -59,6 +63,7 @@ fn compose_gets_its_secrets_from_one_command() {
         made.lines().find_map(|line| line.strip_prefix(&format!("{name}="))).unwrap_or_default().to_owned()
     };
     assert!(value("POSTGRES_PASSWORD").len() == 48 && value("AGENTNET_DEPLOYMENT").len() == 26, "{made}");
+    assert!(value("AGENTNET_GATEWAY_KEYS").starts_with('U'), "{made}");
     assert_eq!(fs::metadata(place.file(".env")).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::metadata(place.file("docker/secrets")).unwrap().permissions().mode() & 0o777, 0o700);
     // Everything that compose mounts is there.
@@ -70,7 +75,7 @@ fn compose_gets_its_secrets_from_one_command() {
         assert!(place.file("docker/secrets").join(&name).exists(), "{name}");
         mounted += 1;
     }
-    assert_eq!(mounted, 7);
+    assert_eq!(mounted, 9);
     assert!(!compose.contains("agentnet_secret_token"), "no default token");
 }
 

@@ -194,6 +194,50 @@ codes! {
     /// The identity could not be checked; try again.
     AuthValidationFailed = "auth_validation_failed", 503, true;
 
+    // People and machines that come in over HTTP.
+    /// Username or password is wrong.
+    InvalidCredentials = "invalid_credentials", 401, false;
+    /// Too many logins failed for this username or from this address; try again after `retry_after_s` seconds.
+    LoginThrottled = "login_throttled", 429, true;
+    /// The registry has no secret to keep the keys of access tokens with; set AGENTNET_TOKEN_SECRET.
+    LoginUnavailable = "login_unavailable", 503, false;
+    /// The network doesn't let people sign up; an operator makes accounts (`agentnet user create`).
+    SignupDisabled = "signup_disabled", 403, false;
+    /// The username is taken; choose another one.
+    UsernameTaken = "username_taken", 409, false;
+    /// A password has at least 8 characters and at most 1024 bytes.
+    PasswordUnsuitable = "password_unsuitable", 400, false;
+    /// The refresh token is none, or its time is over; log in again.
+    RefreshInvalid = "refresh_invalid", 401, false;
+    /// The refresh token was used before: somebody else may have it, so the login has ended; log in again.
+    RefreshReused = "refresh_reused", 401, false;
+    /// The login has ended; log in again.
+    LoginEnded = "login_ended", 401, false;
+    /// The API key is none, was revoked, or its time is over.
+    ApiKeyInvalid = "api_key_invalid", 401, false;
+    /// The account has as many API keys as an account may have; revoke one first.
+    ApiKeysFull = "api_keys_full", 409, false;
+    /// The ticket is none, was used, or its 30 seconds are over; ask for another one.
+    TicketInvalid = "ticket_invalid", 401, false;
+    /// A key that was bound by a login may not do this; use the account's own key, or ask an operator.
+    SessionKeyForbidden = "session_key_forbidden", 403, false;
+    /// The text is no access token.
+    TokenMalformed = "token_malformed", 401, false;
+    /// Access tokens are signed with EdDSA and nothing else.
+    TokenAlgorithmInvalid = "token_algorithm_invalid", 401, false;
+    /// The access token's key isn't one of this network's (any more).
+    TokenKeyUnknown = "token_key_unknown", 401, false;
+    /// The access token's signature doesn't verify.
+    TokenSignatureInvalid = "token_signature_invalid", 401, false;
+    /// The access token is another network's.
+    TokenIssuerInvalid = "token_issuer_invalid", 401, false;
+    /// The access token is for another audience.
+    TokenAudienceInvalid = "token_audience_invalid", 401, false;
+    /// The access token is from the future; check both clocks.
+    TokenNotYetValid = "token_not_yet_valid", 401, false;
+    /// The access token has expired; refresh it or log in again.
+    TokenExpired = "token_expired", 401, false;
+
     // Identity: messages.
     /// A signed message must name its from_account_id.
     AuthMissingFromAccount = "auth_missing_from_account", 401, false;
@@ -305,6 +349,9 @@ pub struct RpcError {
     /// Whether the unchanged request may succeed later.
     #[serde(default)]
     pub retryable: bool,
+    /// In how many seconds it may, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u32>,
 }
 
 impl ErrorCode {
@@ -323,7 +370,19 @@ impl RpcError {
 
     /// An error with a detail that names what was wrong.
     pub fn with_detail(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { error: code.as_str().to_owned(), detail: detail.into(), retryable: code.retryable() }
+        Self {
+            error: code.as_str().to_owned(),
+            detail: detail.into(),
+            retryable: code.retryable(),
+            retry_after_s: None,
+        }
+    }
+
+    /// The same, saying in how many seconds the request may succeed.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
     }
 
     /// The code, if this version knows it.

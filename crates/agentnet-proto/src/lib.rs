@@ -4,6 +4,7 @@
 //! No I/O and no runtime: any program can link this crate. `docs/PROTOCOL.md` tells the same in prose, and
 //! `docs/schema/` holds JSON Schemas generated from these types.
 
+pub mod access_token;
 pub mod blob;
 pub mod block;
 pub mod clock;
@@ -20,6 +21,7 @@ mod pystr;
 pub mod receipt;
 pub mod rpc;
 pub mod schema_version;
+pub mod secret_text;
 pub mod security;
 pub mod signature;
 pub mod skim;
@@ -35,6 +37,7 @@ pub use error::{ErrorCode, RpcError};
 pub use event::{AccountChange, AccountEvent};
 pub use ids::{IdGen, SeededIds, SystemIds};
 pub use receipt::{FailedMessage, Receipt, ReceiptStatus, StoredNotice, StoredReceipt};
+pub use secret_text::SecretText;
 pub use security::Security;
 pub use subject::{AccountId, Capability, EventType, Subject, Token};
 pub use timestamp::Timestamp;

@@ -4,12 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use agentnet_proto::{
-    AccountEvent, Envelope, Receipt, Security, StoredNotice, Subject,
+    AccountEvent, Envelope, Receipt, Security, StoredNotice, Subject, Timestamp, access_token,
     dev_auth::AuthBlock,
     pyjson::payload_sha256,
     rpc::{self, Rpc},
     signature::{Deployment, MessageProof, Nonce, PublicKey, SecretKey, SignatureHeader},
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -127,6 +128,28 @@ proptest! {
         request::<rpc::Rotate>(&bytes);
         request::<rpc::Revoke>(&bytes);
         request::<rpc::ThreadCreate>(&bytes);
+        request::<rpc::UserCreate>(&bytes);
+        request::<rpc::UserLogin>(&bytes);
+        request::<rpc::UserLogout>(&bytes);
+        request::<rpc::ApiKeyCreate>(&bytes);
+    }
+
+    /// Whatever stands in a token's parts, a signature of another key makes none.
+    #[test]
+    fn access_tokens(bytes in hostile(), json in ".{0,200}", tail in hostile()) {
+        let key = SecretKey::from_seed(&[7; 32]).verifying();
+        let (now, end) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH.saturating_add(access_token::LIFETIME));
+        let keys = [access_token::token_key(&key, end)];
+        let read = |token: &str| access_token::verify(token, &keys, "agentnet", now).is_err();
+        prop_assert!(read(&String::from_utf8_lossy(&bytes)));
+        let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let head = format!(r#"{{"alg":"EdDSA","kid":"{}"}}"#, access_token::key_id(&key));
+        for head in [head.as_bytes(), &bytes, json.as_bytes()] {
+            for claims in [json.as_bytes(), &bytes] {
+                let token = format!("{}.{}.{}", part(head), part(claims), part(&tail));
+                prop_assert!(read(&token));
+            }
+        }
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Account {
     pub status: String,
     /// `agent`, `operator` or `gateway`.
     pub role: String,
+    /// `agent`, `human` or `service`.
+    pub kind: String,
     /// When it was made.
     pub created_at: Timestamp,
     /// When an agent registered with it last.
@@ -51,6 +53,7 @@ pub(crate) struct AccountColumns {
     visibility: String,
     status: String,
     role: String,
+    kind: String,
     created_at: OffsetDateTime,
     updated_at: OffsetDateTime,
 }
@@ -68,6 +71,7 @@ impl From<AccountColumns> for Account {
             visibility: row.visibility,
             status: row.status,
             role: row.role,
+            kind: row.kind,
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         }
@@ -173,23 +177,36 @@ pub async fn standing(db: impl PgExecutor<'_>, account_id: &str) -> Result<Optio
         .map_err(StoreError::query("agent_accounts.standing"))
 }
 
-/// The standing of the account that a key speaks for; of several (only open and signed mode allow that) the one it was
-/// bound to last.
+/// The account that a key speaks for.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct KeyOwner {
+    /// The account.
+    #[sqlx(flatten)]
+    pub standing: Standing,
+    /// Until when, of a key that a login bound; `None` for the account's own.
+    pub session_until: Option<OffsetDateTime>,
+}
+
+/// The account that a key speaks for now; of several (only open and signed mode allow that) the one it was bound to last.
 ///
 /// # Errors
 /// [`StoreError::Query`], [`StoreError::Unavailable`].
-pub async fn standing_of_key(
+pub async fn owner_of_key(
     db: impl PgExecutor<'_>,
     public_key: &str,
-) -> Result<Option<Standing>, StoreError> {
+    now: Timestamp,
+) -> Result<Option<KeyOwner>, StoreError> {
     sqlx::query_as(
-        "SELECT account_id, username, role, status FROM agent_keys JOIN agent_accounts USING (account_id) \
-         WHERE public_key = $1 AND revoked_at IS NULL ORDER BY bound_at DESC, account_id LIMIT 1",
+        "SELECT account_id, username, role, status, k.expires_at AS session_until \
+         FROM agent_keys k JOIN agent_accounts USING (account_id) \
+         WHERE public_key = $1 AND revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $2) \
+         ORDER BY bound_at DESC, account_id LIMIT 1",
     )
     .bind(public_key)
+    .bind(now.to_offset())
     .fetch_optional(db)
     .await
-    .map_err(StoreError::query("agent_accounts.standing_of_key"))
+    .map_err(StoreError::query("agent_accounts.owner_of_key"))
 }
 
 /// What a registering agent asks for.

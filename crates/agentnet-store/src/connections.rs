@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use sqlx::{FromRow, PgExecutor};
+use time::OffsetDateTime;
 
 use crate::StoreError;
 
@@ -19,6 +20,8 @@ pub struct KeyStanding {
     pub account_id: String,
     /// `rotated` or `revoked` once it speaks for the account no more.
     pub ended_as: Option<String>,
+    /// Until when it speaks for the account, of a key that a login bound.
+    pub session_until: Option<OffsetDateTime>,
     /// The account's role: `agent`, `operator` or `gateway`.
     pub role: String,
     /// The account's status: `active`, `suspended`, ...
@@ -45,7 +48,7 @@ pub async fn standing_of_keys(
     public_keys: &[&str],
 ) -> Result<HashMap<String, KeyStanding>, StoreError> {
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT k.public_key, a.account_id, k.ended_as, a.role, a.status, \
+        "SELECT k.public_key, a.account_id, k.ended_as, k.expires_at AS session_until, a.role, a.status, \
              coalesce(c.names, '{}') AS capabilities \
          FROM unnest($1::text[]) AS asked (public_key) \
          CROSS JOIN LATERAL (SELECT * FROM agent_keys WHERE public_key = asked.public_key \

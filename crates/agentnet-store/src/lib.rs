@@ -7,6 +7,8 @@
 pub mod access;
 pub mod account_search;
 pub mod accounts;
+pub mod api_keys;
+pub mod attempts;
 pub mod blobs;
 pub mod blocks;
 pub mod capabilities;
@@ -16,6 +18,7 @@ pub mod documents;
 pub mod enrolment;
 pub mod ingest;
 pub mod keys;
+pub mod logins;
 pub mod members;
 pub mod messages;
 pub mod peers;
@@ -25,6 +28,8 @@ pub mod sessions;
 pub mod standing;
 mod store;
 pub mod threads;
+pub mod token_keys;
+pub mod users;
 
 pub use sqlx::PgConnection as Connection;
 

@@ -47,6 +47,14 @@ pub struct Message {
     pub signature: Option<String>,
 }
 
+impl Message {
+    /// The key that its signature header names.
+    #[must_use]
+    pub fn signer(&self) -> Option<&str> {
+        self.signature.as_deref()?.split(' ').nth(1)
+    }
+}
+
 #[derive(FromRow)]
 struct MessageColumns {
     message_id: String,

@@ -237,3 +237,19 @@ pub async fn versions(
     .map_err(StoreError::query("agent_sessions.versions"))?;
     Ok(rows.into_iter().map(|(tag, account, version)| (tag, (account, version))).collect())
 }
+
+/// Through whom sessions said they came (`via` of their metadata), by session tag.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn vias(db: impl PgExecutor<'_>, tags: &[&str]) -> Result<HashMap<String, String>, StoreError> {
+    sqlx::query_as::<_, (String, String)>(
+        "SELECT session_tag, metadata #>> '{metadata,via}' FROM agent_sessions \
+         WHERE session_tag = ANY($1) AND jsonb_typeof(metadata #> '{metadata,via}') = 'string'",
+    )
+    .bind(tags)
+    .fetch_all(db)
+    .await
+    .map(|rows| rows.into_iter().collect())
+    .map_err(StoreError::query("agent_sessions.vias"))
+}

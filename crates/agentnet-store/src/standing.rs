@@ -26,7 +26,7 @@ pub struct Standing {
 }
 
 const COLUMNS: &str = "SELECT a.account_id, a.username, a.role, a.status, k.public_key FROM agent_accounts a \
-     LEFT JOIN agent_keys k ON k.account_id = a.account_id AND k.revoked_at IS NULL";
+     LEFT JOIN agent_keys k ON k.account_id = a.account_id AND k.revoked_at IS NULL AND k.kind = 'own'";
 
 /// How the account of that id, or else of that normalised username, stands.
 ///

@@ -1,6 +1,6 @@
 //! What can go wrong for an agent, as kinds that programs match on.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use agentnet_proto::{ErrorCode, RpcError};
 
@@ -89,9 +89,23 @@ impl ErrorKind {
             C::Closed => Self::Closed,
             C::ReplySubjectForbidden => Self::ReplySubjectForbidden,
             C::StoreUnavailable | C::Internal => Self::RegistryFailed,
-            C::Forbidden | C::Suspended | C::ThreadForbidden | C::BlobForbidden => Self::Auth,
+            C::LoginThrottled => Self::RateLimited,
+            C::Forbidden
+            | C::Suspended
+            | C::ThreadForbidden
+            | C::BlobForbidden
+            | C::InvalidCredentials
+            | C::SignupDisabled
+            | C::RefreshInvalid
+            | C::RefreshReused
+            | C::LoginEnded
+            | C::ApiKeyInvalid
+            | C::TicketInvalid
+            | C::SessionKeyForbidden => Self::Auth,
             other if other.as_str().ends_with("_failed") => Self::RegistryFailed,
-            other if other.as_str().starts_with("auth_") => Self::Auth,
+            other if other.as_str().starts_with("auth_") || other.as_str().starts_with("token_") => {
+                Self::Auth
+            }
             _ => Self::Rejected,
         }
     }
@@ -132,6 +146,7 @@ struct Inner {
     detail: String,
     message_id: Option<String>,
     trace_id: Option<String>,
+    retry_after: Option<Duration>,
     source: Option<Source>,
 }
 
@@ -151,6 +166,7 @@ impl Error {
             detail: detail.into(),
             message_id: None,
             trace_id: None,
+            retry_after: None,
             source: None,
         }))
     }
@@ -215,6 +231,11 @@ impl Error {
         self.0.trace_id.as_deref()
     }
 
+    /// In how long the same call may succeed, where the other side said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
     /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         self.error_code().is_some_and(ErrorCode::retryable)
@@ -239,7 +260,9 @@ impl std::error::Error for Error {
 
 impl From<RpcError> for Error {
     fn from(error: RpcError) -> Self {
-        Self::of_code(&error.error, &error.detail)
+        let mut made = Self::of_code(&error.error, &error.detail);
+        made.0.retry_after = error.retry_after_s.map(|seconds| Duration::from_secs(seconds.into()));
+        made
     }
 }
 

@@ -9,6 +9,7 @@ use agentnet_store::access::Reader;
 use crate::app::{App, Failed};
 use crate::cache::Miss;
 use crate::caller::{self, Call, Caller};
+use crate::users::gateways;
 use crate::validate;
 
 /// Role of accounts that run the network.
@@ -142,6 +143,44 @@ pub(crate) async fn operator(
     Err(only_operators().into())
 }
 
+/// Who asks, and whether it is an operator, where others may do some of it, too. `None` is anybody, in open mode.
+///
+/// # Errors
+/// As [`actor`].
+pub(crate) async fn operator_or_other(
+    app: &App,
+    call: &Call,
+    claimed: Option<&str>,
+) -> Result<Option<(AccountId, bool)>, Failed> {
+    if app.config.security == Security::Open && claimed.is_none() {
+        return Ok(None);
+    }
+    let account = actor(app, call, claimed).await?;
+    let may = app.config.security == Security::Open || is_operator(app, &account).await?;
+    Ok(Some((account, may)))
+}
+
+/// Who asks for what only gateways may: what somebody showed them. In open mode anybody may, and may leave out who they
+/// are.
+///
+/// # Errors
+/// As [`actor`]; [`ErrorCode::Forbidden`] for whoever is no gateway.
+pub(crate) async fn gateway(
+    app: &App,
+    call: &Call,
+    claimed: Option<&str>,
+) -> Result<Option<AccountId>, Failed> {
+    if app.config.security == Security::Open && claimed.is_none() {
+        return Ok(None);
+    }
+    let account = actor(app, call, claimed).await?;
+    if app.config.security == Security::Open || gateways::is_gateway(app, account.as_str()).await? {
+        return Ok(Some(account));
+    }
+    let detail = "only gateways may do this; AGENTNET_GATEWAY_KEYS of the registry names their keys";
+    Err(RpcError::with_detail(ErrorCode::Forbidden, detail).into())
+}
+
 /// Whether the caller may read what only operators may.
 ///
 /// # Errors
@@ -154,7 +193,7 @@ pub(crate) async fn operator_reads(app: &App, call: &Call) -> Result<(), Failed>
     }
 }
 
-fn only_operators() -> RpcError {
+pub(crate) fn only_operators() -> RpcError {
     RpcError::with_detail(
         ErrorCode::Forbidden,
         "only operators may do this; `agentnet operator list` names them",

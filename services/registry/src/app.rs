@@ -19,7 +19,10 @@ use crate::enrolment::Enrolling;
 use crate::presence::Presence;
 use crate::restricted::Restricted;
 use crate::suspended::Suspended;
+use crate::users::Users;
 
+/// Longest wait for Postgres of one step of a login, whose clients wait 5 s and which hashes a password in between.
+pub(crate) const LOGIN_DEADLINE: Duration = Duration::from_secs(1);
 /// Longest wait for Postgres of a request whose clients give up after 2 s.
 pub(crate) const QUERY_DEADLINE: Duration = Duration::from_millis(1500);
 /// The same for register, whose clients wait 5 s.
@@ -40,6 +43,7 @@ pub struct App {
     pub(crate) suspended: Suspended,
     pub(crate) restricted: Restricted,
     pub(crate) enrolling: Enrolling,
+    pub(crate) users: Users,
     pub(crate) ids: SharedIds,
     pub(crate) clock: SharedClock,
     pub(crate) client: Client,

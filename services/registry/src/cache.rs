@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentnet_proto::AccountEvent;
+use agentnet_proto::{AccountEvent, Timestamp};
 use agentnet_store::accounts::Account;
 use agentnet_store::{StoreError, accounts, keys};
 use moka::future::Cache;
@@ -26,7 +26,22 @@ pub struct Caches {
     accounts: Cache<String, Arc<KnownAccount>>,
     usernames: Cache<String, Arc<str>>,
     keys: Cache<String, Arc<str>>,
-    owners: Cache<String, Arc<str>>,
+    owners: Cache<String, KnownOwner>,
+}
+
+/// Whom a key speaks for.
+#[derive(Debug, Clone)]
+pub struct KnownOwner {
+    /// The account.
+    pub account_id: Arc<str>,
+    /// Until when, of a key that a login bound; `None` for the account's own.
+    pub session_until: Option<Timestamp>,
+}
+
+impl KnownOwner {
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.session_until.is_some_and(|until| until <= now)
+    }
 }
 
 /// An account as profiles show it.
@@ -114,7 +129,7 @@ impl Caches {
         .await
     }
 
-    /// The key that speaks for the account.
+    /// The account's own key.
     pub async fn key(&self, db: &agentnet_store::Store, account_id: &str) -> Result<Arc<str>, Miss> {
         get(&self.keys, account_id, || async {
             keys::active_key(db.pool(), account_id).await?.map(Arc::from).ok_or(Miss::NotFound)
@@ -122,13 +137,32 @@ impl Caches {
         .await
     }
 
-    /// The account that the key speaks for, see [`accounts::standing_of_key`].
-    pub async fn owner(&self, db: &agentnet_store::Store, public_key: &str) -> Result<Arc<str>, Miss> {
-        get(&self.owners, public_key, || async {
-            let standing = accounts::standing_of_key(db.pool(), public_key).await?;
-            standing.map(|standing| Arc::from(standing.account_id)).ok_or(Miss::NotFound)
-        })
-        .await
+    /// The account that the key speaks for now, see [`accounts::owner_of_key`].
+    pub async fn owner(
+        &self,
+        db: &agentnet_store::Store,
+        public_key: &str,
+        now: Timestamp,
+    ) -> Result<KnownOwner, Miss> {
+        let find = || async {
+            let owner = accounts::owner_of_key(db.pool(), public_key, now).await?.ok_or(Miss::NotFound)?;
+            Ok(KnownOwner {
+                account_id: Arc::from(owner.standing.account_id),
+                session_until: owner.session_until.map(Timestamp::from),
+            })
+        };
+        let known = get(&self.owners, public_key, find).await?;
+        if !known.is_over(now) {
+            return Ok(known);
+        }
+        // Its time may have been prolonged since it was remembered.
+        self.owners.invalidate(public_key).await;
+        get(&self.owners, public_key, find).await
+    }
+
+    /// As [`Self::owner`], from memory alone.
+    pub async fn known_owner(&self, public_key: &str, now: Timestamp) -> Option<KnownOwner> {
+        self.owners.get(public_key).await.filter(|known| !known.is_over(now))
     }
 
     /// As [`Self::account`], from memory alone.

@@ -57,6 +57,18 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// The caller's signature with the purpose `rpc`, if there is one. It was checked; its nonce isn't spent yet.
     pub(crate) signed: Option<Signed>,
+    /// Whether a login bound the key that signed it.
+    pub(crate) by_session_key: bool,
+}
+
+impl Call {
+    /// For what takes the account's own key.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SessionKeyForbidden`].
+    pub(crate) fn by_own_key(&self) -> Result<(), RpcError> {
+        if self.by_session_key { Err(ErrorCode::SessionKeyForbidden.into()) } else { Ok(()) }
+    }
 }
 
 /// Whom the subject proves.
@@ -91,16 +103,17 @@ pub(crate) async fn prove(app: &App, method: RpcMethod, mut call: Call) -> Resul
     signed::is_fresh(app, &signed)?;
     let key = signed.key.to_string();
     let work = async {
-        match app.caches.owner(&app.store, &key).await {
-            Ok(owner) => Ok(AccountId::new(owner.to_string()).ok()),
+        match app.caches.owner(&app.store, &key, app.now()).await {
+            Ok(owner) => Ok(AccountId::new(&*owner.account_id).ok().map(|id| (id, owner.session_until))),
             Err(Miss::NotFound) => Ok(None),
             Err(failed) => Err(failed.into()),
         }
     };
     let owner = app.within("db.key_owner", QUERY_DEADLINE, ErrorCode::AuthValidationFailed, work).await?;
     match owner {
-        Some(owner) if call.caller.may_be(Some(owner.as_str())) => {
+        Some((owner, session_until)) if call.caller.may_be(Some(owner.as_str())) => {
             (call.caller, call.signed) = (Caller::Account(owner), Some(signed));
+            call.by_session_key = session_until.is_some();
             Ok(call)
         }
         _ => {

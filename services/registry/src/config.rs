@@ -6,14 +6,17 @@ use agentnet_proto::signature::{Deployment, PublicKey};
 use agentnet_proto::{Security, SharedClock, SystemClock};
 use agentnet_service::config::{ConfigError, Env, deployment, security};
 use agentnet_store::StoreConfig;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::blobs::BlobConfig;
 use crate::callout::{self, CalloutConfig};
 use crate::enrolment::Enrolment;
 use crate::redelivery::RedeliveryConfig;
+use crate::users::PasswordCost;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Shortest secret, in bytes.
+const MIN_SECRET: usize = 32;
 
 /// Variables of the original that have no effect any more, and why.
 const DEPRECATED: [(&str, &str); 11] = [
@@ -63,6 +66,17 @@ pub struct Config {
     pub deployment: Deployment,
     /// `AGENTNET_OPERATOR_KEYS`: accounts bound to one of these keys (base64url) are operators.
     pub operator_keys: Vec<String>,
+    /// `AGENTNET_GATEWAY_KEYS`: keys of gateways (base64url or nkey), whose accounts the registry makes.
+    pub gateway_keys: Vec<String>,
+    /// `AGENTNET_SIGNUP`: whether people may make accounts for themselves. Off.
+    pub signup: bool,
+    /// `AGENTNET_TOKEN_SECRET` or its `_FILE`, at least 32 characters, the same for all replicas: seals the keys that sign
+    /// access tokens. Nobody can log in without.
+    pub token_secret: Option<SecretString>,
+    /// `AGENTNET_TOKEN_KEY_DAYS`: after so long another key signs access tokens. 30 days.
+    pub token_key_life: Duration,
+    /// What hashing a password costs.
+    pub password_cost: PasswordCost,
     /// Who may connect, in secure mode.
     pub callout: Option<CalloutConfig>,
     /// `AGENTNET_ENROLMENT`: what a key needs that the network doesn't know, in secure mode. `token`.
@@ -109,6 +123,11 @@ impl Config {
             security: Security::Open,
             deployment: Deployment::default(),
             operator_keys: Vec::new(),
+            gateway_keys: Vec::new(),
+            signup: false,
+            token_secret: None,
+            token_key_life: 30 * DAY,
+            password_cost: PasswordCost::default(),
             enrolment: Enrolment::Token,
             enrolment_token: None,
             callout: None,
@@ -166,7 +185,12 @@ impl Config {
             redelivery: RedeliveryConfig::from_env(env)?,
             security,
             deployment: deployment(env, security)?,
-            operator_keys: operator_keys(env)?,
+            operator_keys: keys(env, "AGENTNET_OPERATOR_KEYS")?,
+            gateway_keys: keys(env, "AGENTNET_GATEWAY_KEYS")?,
+            signup: env.flag("AGENTNET_SIGNUP", default.signup)?,
+            token_secret: token_secret(env)?,
+            token_key_life: DAY
+                * u32::try_from(env.integer("AGENTNET_TOKEN_KEY_DAYS", 30, 1..=3650)?).unwrap_or(30),
             enrolment: env.choice("AGENTNET_ENROLMENT", default.enrolment, &Enrolment::WORDS)?,
             enrolment_token: env
                 .secret_or_file("AGENTNET_ENROLMENT_TOKEN", "AGENTNET_ENROLMENT_TOKEN_FILE")?,
@@ -216,13 +240,26 @@ fn server_id(env: &Env, default: &str) -> Result<String, ConfigError> {
     })
 }
 
-fn operator_keys(env: &Env) -> Result<Vec<String>, ConfigError> {
-    let text = env.string("AGENTNET_OPERATOR_KEYS", "");
+fn token_secret(env: &Env) -> Result<Option<SecretString>, ConfigError> {
+    let variable = "AGENTNET_TOKEN_SECRET";
+    let secret = env.secret_or_file(variable, "AGENTNET_TOKEN_SECRET_FILE")?;
+    match secret {
+        Some(short) if short.expose_secret().len() < MIN_SECRET => Err(ConfigError::InvalidSecret {
+            variable: variable.to_owned(),
+            problem: "it is too short".to_owned(),
+            expected: format!("at least {MIN_SECRET} random characters"),
+        }),
+        secret => Ok(secret),
+    }
+}
+
+fn keys(env: &Env, variable: &str) -> Result<Vec<String>, ConfigError> {
+    let text = env.string(variable, "");
     let words = text.split([',', ' ']).filter(|word| !word.is_empty());
     let key = |word: &str| PublicKey::from_nkey(word).ok().or_else(|| word.parse().ok());
     let keys: Option<Vec<String>> = words.map(|word| Some(key(word)?.to_string())).collect();
     keys.ok_or_else(|| ConfigError::Invalid {
-        variable: "AGENTNET_OPERATOR_KEYS".to_owned(),
+        variable: variable.to_owned(),
         value: text.clone(),
         expected: "public keys with commas between them, as `agentnet identity show` prints them".to_owned(),
     })

@@ -62,11 +62,13 @@ pub(crate) async fn enrol(
     if plan.is_new() {
         return admit(app, tx, &key, token).await.map(|()| None);
     }
-    match keys::active_key(&mut *tx, &plan.account_id).await? {
-        // It was bound since it connected.
-        Some(bound) if bound == key => return Ok(None),
-        Some(_) => return Err(RpcError::from(ErrorCode::AuthPublicKeyMismatch).into()),
-        None => {}
+    let spans = keys::spans_of(&mut *tx, &key).await?;
+    // It was bound since it connected, or a login bound it.
+    if spans.iter().any(|span| span.account_id == plan.account_id && span.is_active(app.now())) {
+        return Ok(None);
+    }
+    if keys::active_key(&mut *tx, &plan.account_id).await?.is_some() {
+        return Err(RpcError::from(ErrorCode::AuthPublicKeyMismatch).into());
     }
     let Some(token) = token else {
         let detail = format!(

@@ -4,7 +4,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentnet_store::{StoreError, blobs as stored, connections, deliveries, enrolment, retention, sessions};
+use agentnet_store::{
+    StoreError, attempts, blobs as stored, connections, deliveries, enrolment, logins, retention, sessions,
+    token_keys,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, chain};
@@ -81,6 +84,9 @@ async fn prune(app: &App) -> u64 {
     let mut pruned = steps(app, "retention.nonces", || retention::nonces(db)).await;
     pruned += steps(app, "retention.connections", || connections::forget_expired(db)).await;
     pruned += steps(app, "retention.enrolment", || enrolment::forget_expired(db)).await;
+    pruned += steps(app, "retention.logins", || logins::forget_expired(db)).await;
+    pruned += steps(app, "retention.login_attempts", || attempts::forget_expired(db)).await;
+    pruned += logged(app, "retention.token_keys", token_keys::forget_expired(db).await).unwrap_or(0);
     let sessions = || retention::offline_sessions(db, config.session_retention);
     pruned += steps(app, "retention.sessions", sessions).await;
     let quarantine = || retention::quarantine(db, config.quarantine_retention);

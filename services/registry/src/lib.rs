@@ -11,6 +11,7 @@
 //! | [`events`] | tells other replicas and gateways what changed, and hears it |
 //! | [`callout`] | who may connect to NATS in secure mode, and what they may do there |
 //! | [`blobs`] | files in the object store: chunks in and out, quotas, what is removed |
+//! | `users` | passwords, logins, access tokens, session keys |
 //! | [`cache`] | bounded memory of accounts, usernames and keys |
 //!
 //! A binary runs [`Registry`] through `agentnet_service::service::main`; a process that hosts several services
@@ -39,7 +40,9 @@ mod rpc;
 mod service;
 mod signed;
 mod suspended;
+mod users;
 mod validate;
 
 pub use config::Config;
 pub use service::{Handle, Registry, RegistryError};
+pub use users::{GatewayError, PasswordCost};

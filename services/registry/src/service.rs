@@ -26,6 +26,7 @@ use crate::presence::{Presence, Rules};
 use crate::redelivery::{Figures, Redelivery};
 use crate::restricted::Restricted;
 use crate::suspended::Suspended;
+use crate::users::{GatewayError, Users, gateways};
 use crate::{flush, rpc};
 
 /// Pause between two attempts to reach Postgres at start.
@@ -42,6 +43,9 @@ pub enum RegistryError {
     /// NATS refused the subscriptions.
     #[error("subscribing failed")]
     Start(#[source] StartError),
+    /// The gateways' accounts can't be made.
+    #[error("the accounts of AGENTNET_GATEWAY_KEYS can't be made")]
+    Gateways(#[source] GatewayError),
     /// Nobody could connect.
     #[error("the auth callout can't be served")]
     Callout(#[source] CalloutError),
@@ -125,6 +129,7 @@ impl Service for Registry {
             suspended: Suspended::default(),
             restricted: Restricted::default(),
             enrolling: Enrolling::default(),
+            users: Users::new(&config),
             ids: Arc::new(SystemIds::new(clock.clone())),
             clock,
             client: deps.nats.client().clone(),
@@ -134,6 +139,7 @@ impl Service for Registry {
         });
         app.restricted.refresh(&app.store).await.map_err(RegistryError::Store)?;
         app.suspended.refresh(&app.store).await.map_err(RegistryError::Store)?;
+        gateways::ensure(&app).await.map_err(RegistryError::Gateways)?;
         deps.health.register("postgres", move || {
             let store = store.clone();
             async move { store.ping().await.map_err(|error| error.to_string()) }

@@ -1,5 +1,6 @@
 //! The commands, one file each: its arguments and what it does.
 
+pub mod api_key;
 pub mod blob;
 pub mod capability;
 pub mod chat;
@@ -23,6 +24,7 @@ pub mod thread_messages;
 pub mod thread_status;
 pub mod threads;
 pub mod up;
+pub mod user;
 pub mod verify;
 pub mod watch;
 pub mod why;
@@ -31,6 +33,7 @@ mod ask;
 mod join;
 mod messages;
 mod payload;
+mod secret_input;
 
 use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
 
@@ -174,6 +177,8 @@ async fn dispatch(ctx: &Context, command: Command) -> Result<(), Failure> {
         Command::Thread(args) => thread::run(ctx, args).await,
         Command::Enrol(args) => enrol::run(ctx, args).await,
         Command::Blob(args) => blob::run(ctx, args).await,
+        Command::User(args) => user::run(ctx, args).await,
+        Command::ApiKey(args) => api_key::run(ctx, args).await,
         Command::Capability(args) => capability::run(ctx, args).await,
         Command::Operator(args) => operator::run(ctx, args).await,
         Command::Suspend(args) => operator::suspend(ctx, args).await,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use agentnet::connect::context;
+use agentnet_registry::callout::SeedError;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Context, up::secrets};
@@ -19,12 +20,13 @@ const CONFIG: &str = "nats-secure.conf";
 /// What the services' environment says about the keys; without secrets.
 const ENVIRONMENT: &str = "services.env";
 /// The file of each seed, and the variable that names it.
-const VARIABLES: [(&str, &str); 5] = [
+const VARIABLES: [(&str, &str); 6] = [
     ("nats-issuer", "AGENTNET_CALLOUT_SEED_FILE"),
     ("nats-xkey", "AGENTNET_CALLOUT_XKEY_SEED_FILE"),
     ("nats-system", "AGENTNET_SYSTEM_NKEY_SEED_FILE"),
     ("nats-registry", "AGENTNET_NKEY_SEED_FILE"),
     ("enrolment-token", "AGENTNET_ENROLMENT_TOKEN_FILE"),
+    ("token-secret", "AGENTNET_TOKEN_SECRET_FILE"),
 ];
 
 /// Make the keys of a secure network and the configuration of its nats-server
@@ -53,23 +55,27 @@ pub fn run(ctx: &Context, args: &Args) -> Result<(), Failure> {
     };
     fs::create_dir_all(dir).map_err(|error| unusable(&error))?;
     let seeds = secrets::seeds(|name, make| keep(&dir.join(name), make).map_err(|error| unusable(&error)))?;
-    let config = seeds.server_config().map_err(|error| {
+    let unfit = |error: SeedError| {
         let detail = format!("the keys in {} can't be used: {error}", dir.display());
         Failure::local("keys", detail, "restore the files, or remove them to have new ones made")
-    })?;
+    };
+    let config = seeds.server_config().map_err(unfit)?;
     // A name that no other network has: signatures are good in one only.
     let deployment = keep(&dir.join("deployment"), &mut || {
         use agentnet::proto::IdGen as _;
         agentnet::proto::SystemIds::new(agentnet::proto::SystemClock::shared()).ulid_lower().into()
     });
     let deployment = deployment.map_err(|error| unusable(&error))?;
-    let token = keep(&dir.join("enrolment-token"), &mut || {
-        use agentnet::proto::IdGen as _;
-        agentnet::proto::SystemIds::new(agentnet::proto::SystemClock::shared()).nonce().into()
-    });
-    token.map_err(|error| unusable(&error))?;
+    for name in ["enrolment-token", "token-secret"] {
+        let secret = keep(&dir.join(name), &mut || {
+            use agentnet::proto::IdGen as _;
+            agentnet::proto::SystemIds::new(agentnet::proto::SystemClock::shared()).nonce().into()
+        });
+        secret.map_err(|error| unusable(&error))?;
+    }
+    let gateway = seeds.gateway_key().map_err(unfit)?;
     let seen_as = args.seen_as.as_deref().unwrap_or(dir);
-    let environment = environment(seen_as, deployment.expose_secret());
+    let environment = environment(seen_as, deployment.expose_secret(), &gateway);
     for (name, text) in [(CONFIG, &config), (ENVIRONMENT, &environment)] {
         fs::write(dir.join(name), text).map_err(|error| unusable(&error))?;
     }
@@ -85,8 +91,9 @@ pub fn run(ctx: &Context, args: &Args) -> Result<(), Failure> {
         paint(
             DIM,
             format_args!(
-                "of the persister AGENTNET_NKEY_SEED_FILE={}",
-                seen_as.join("nats-persister").display()
+                "of the persister AGENTNET_NKEY_SEED_FILE={}, of the gateway {}",
+                seen_as.join("nats-persister").display(),
+                seen_as.join("nats-gateway").display()
             )
         ),
         environment.trim_end()
@@ -106,7 +113,10 @@ fn keep(path: &Path, make: &mut dyn FnMut() -> SecretString) -> io::Result<Secre
     }
 }
 
-fn environment(dir: &Path, deployment: &str) -> String {
+fn environment(dir: &Path, deployment: &str, gateway: &str) -> String {
     let files = VARIABLES.map(|(file, variable)| format!("{variable}={}\n", dir.join(file).display()));
-    format!("AGENTNET_SECURITY=secure\nAGENTNET_DEPLOYMENT={deployment}\n{}", files.concat())
+    format!(
+        "AGENTNET_SECURITY=secure\nAGENTNET_DEPLOYMENT={deployment}\nAGENTNET_GATEWAY_KEYS={gateway}\n{}",
+        files.concat()
+    )
 }

@@ -127,6 +127,7 @@ impl Stack {
             ("AGENTNET_NATS_RECONNECT_MAX_SECONDS", "0.1".to_owned()),
             ("AGENTNET_DB_CONNECTIONS", "4".to_owned()),
             ("AGENTNET_DEPLOYMENT", "e2e".to_owned()),
+            ("AGENTNET_TOKEN_SECRET", "a secret of these tests, long enough".to_owned()),
         ];
         let mut pairs: BTreeMap<&str, String> = pairs.into_iter().collect();
         if let Some(seeds) = &self.seeds {
@@ -137,6 +138,7 @@ impl Stack {
             pairs.insert("AGENTNET_CALLOUT_XKEY_SEED", secret(&seeds.xkey));
             pairs.insert("AGENTNET_SYSTEM_NKEY_SEED", secret(&seeds.system));
             pairs.insert("AGENTNET_OPERATOR_KEYS", self.identity("operator").public_key().to_string());
+            pairs.insert("AGENTNET_GATEWAY_KEYS", self.identity("gateway").public_key().to_string());
         }
         pairs.extend(self.settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
         Env::from_pairs(pairs)

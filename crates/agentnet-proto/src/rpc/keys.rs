@@ -18,9 +18,15 @@ pub struct KeyRow {
     /// Until when, ISO 8601; absent while it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<String>,
-    /// How it ended: `rotated` or `revoked`.
+    /// How it ended: `rotated`, `revoked` or `expired`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_as: Option<String>,
+    /// Until when it speaks for the account, ISO 8601, where a login bound it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// The gateway's account that holds it, where a login bound it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
 }
 
 /// Body of `registry.rotate`: another key takes the place of the one that signs the request.

@@ -54,7 +54,7 @@ pub struct MessageRow {
     pub received_at: String,
     /// Always `received`.
     pub status: String,
-    /// `ttl_ms`, `expires_at`, `auth_scheme`.
+    /// `ttl_ms`, `expires_at`, `auth_scheme`; `via`, the gateway's account through which it came.
     pub metadata: Map<String, Value>,
 }
 

@@ -9,6 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::ErrorCode;
 
+mod api_keys;
 mod blobs;
 mod blocks;
 mod capabilities;
@@ -17,6 +18,7 @@ mod discovery;
 mod documents;
 mod enrol;
 mod keys;
+mod logins;
 mod members;
 mod messages;
 mod metrics;
@@ -28,7 +30,9 @@ mod profile_update;
 mod resolve;
 mod standing;
 mod threads;
+mod users;
 
+pub use api_keys::*;
 pub use blobs::*;
 pub use blocks::*;
 pub use capabilities::*;
@@ -37,6 +41,7 @@ pub use discovery::*;
 pub use documents::*;
 pub use enrol::*;
 pub use keys::*;
+pub use logins::*;
 pub use members::*;
 pub use messages::*;
 pub use metrics::*;
@@ -48,6 +53,7 @@ pub use profile_update::*;
 pub use resolve::*;
 pub use standing::*;
 pub use threads::*;
+pub use users::*;
 
 macro_rules! methods {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $not_object:ident;)+) => {
@@ -190,6 +196,38 @@ methods! {
     Rotate = "rotate", NotAnObject;
     /// A key is taken out of use.
     Revoke = "revoke", NotAnObject;
+    /// Makes a person's account.
+    UserCreate = "user_create", NotAnObject;
+    /// People.
+    UserList = "user_list", NotAnObject;
+    /// Another password for a person.
+    UserSetPassword = "user_set_password", NotAnObject;
+    /// Locks a person out.
+    UserDisable = "user_disable", NotAnObject;
+    /// Lets a person in again.
+    UserEnable = "user_enable", NotAnObject;
+    /// Binds the gateway's key to a person's account, against the password.
+    UserLogin = "user_login", NotAnObject;
+    /// The same against a refresh token.
+    UserRefresh = "user_refresh", NotAnObject;
+    /// Ends a login.
+    UserLogout = "user_logout", NotAnObject;
+    /// Binds another gateway's key, against an access token.
+    UserSession = "user_session", NotAnObject;
+    /// Makes a key for a machine.
+    ApiKeyCreate = "api_key_create", NotAnObject;
+    /// An account's keys for machines.
+    ApiKeyList = "api_key_list", NotAnObject;
+    /// Takes one out of use.
+    ApiKeyRevoke = "api_key_revoke", NotAnObject;
+    /// Binds the gateway's key to an account, against an API key.
+    ApiKeyLogin = "api_key_login", NotAnObject;
+    /// A ticket that opens one WebSocket.
+    WsTicketCreate = "ws_ticket_create", NotAnObject;
+    /// Binds the gateway's key, against a ticket.
+    WsTicketRedeem = "ws_ticket_redeem", NotAnObject;
+    /// The keys that access tokens verify with.
+    TokenKeys = "token_keys", NotAnObject;
     /// The registry's own figures.
     Metrics = "metrics", NotAnObject;
 }
@@ -211,6 +249,7 @@ impl RpcMethod {
             | Self::Online
             | Self::ResolveAccount
             | Self::ResolveKey
+            | Self::TokenKeys
             | Self::Metrics => false,
             Self::ThreadList
             | Self::ThreadStatus
@@ -254,7 +293,22 @@ impl RpcMethod {
             | Self::BlobList
             | Self::BlobDelete
             | Self::BlobShare
-            | Self::Evidence => true,
+            | Self::Evidence
+            | Self::UserCreate
+            | Self::UserList
+            | Self::UserSetPassword
+            | Self::UserDisable
+            | Self::UserEnable
+            | Self::UserLogin
+            | Self::UserRefresh
+            | Self::UserLogout
+            | Self::UserSession
+            | Self::ApiKeyCreate
+            | Self::ApiKeyList
+            | Self::ApiKeyRevoke
+            | Self::ApiKeyLogin
+            | Self::WsTicketCreate
+            | Self::WsTicketRedeem => true,
         }
     }
 }

@@ -34,6 +34,10 @@ pub struct ResolveKeyRequest {
     /// Whether keys that ended are wanted too, from 1.2 on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub history: bool,
+    /// Whether this key speaks for the account: it is answered if it does, be it one that a login bound; the account's own
+    /// is answered else.
+    #[serde(default, deserialize_with = "lenient::opt_trimmed", skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
 }
 
 /// Answer to resolve_key.
@@ -45,6 +49,9 @@ pub struct ResolveKeyResponse {
     pub public_key: String,
     /// When it was made, ISO 8601.
     pub resolved_at: String,
+    /// Until when the key speaks for the account, ISO 8601; absent for its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
     /// Every key the account has and had, latest first, where the history was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<KeyRow>,

@@ -70,7 +70,12 @@ impl Auth {
         }
         let proof = MessageProof::of(envelope, header_of(message), self.security)?;
         let account = envelope.from_account_id.as_deref().unwrap_or_default();
-        let key = self.keys.key_of(account, registry).await?;
+        let signed_by = match &proof {
+            MessageProof::Header(header) => Some(&header.key),
+            // Logins' keys belong to nobody who writes blocks.
+            MessageProof::Block(_) => None,
+        };
+        let key = self.keys.key_of(account, signed_by, registry).await?;
         let unnamed = Deployment::default();
         let deployment = match &proof {
             MessageProof::Header(_) => self.deployment()?,
@@ -119,7 +124,7 @@ impl Auth {
             }
             Err(code) => return Err(code.into()),
         };
-        let key = self.keys.key_of(account, registry).await?;
+        let key = self.keys.key_of(account, Some(&header.key), registry).await?;
         Ok(check_header(&header, &key, &Purpose::Receipt, self.deployment()?, &message.payload)?)
     }
 

@@ -91,6 +91,12 @@ impl Identity {
         IdentityStore::from_env()?.load(name, password_from_env().as_ref())
     }
 
+    /// An identity of a key that its holder keeps, or that ends with the process. No file is read or
+    /// written.
+    pub fn of_key(name: impl Into<String>, key: SecretKey) -> Self {
+        Self { name: name.into(), key, retired: Vec::new(), created_at: None, origin: Origin::Store }
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

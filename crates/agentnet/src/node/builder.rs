@@ -18,6 +18,7 @@ use crate::{
     handlers::{Handling, On, handler_of},
     identity::Identity,
     inbox::{HandlerResult, Incoming},
+    login::Login,
     outbox::OutboxPolicy,
     send::MIN_RECEIPT_TIMEOUT,
 };
@@ -55,6 +56,16 @@ impl AgentNodeBuilder {
     /// Wanted username; made from the agent id unless set.
     pub fn username(mut self, username: impl Into<String>) -> Self {
         self.config.username = Some(username.into());
+        self
+    }
+
+    /// Acts for an account that somebody logged in to, with the key that the login bound to it, as gateways do. Sets
+    /// identity, account and username; the key is only in memory.
+    pub fn logged_in(mut self, login: Login) -> Self {
+        let Login { account_id, username, key, via } = login;
+        self.config.identity = Some(Identity::of_key(&username, key));
+        (self.config.account_id, self.config.username, self.config.via) =
+            (Some(account_id), Some(username), via);
         self
     }
 
@@ -347,6 +358,9 @@ impl AgentNodeBuilder {
             let detail =
                 "rate_limit needs a rate and a burst above 0; no_rate_limit takes any number of messages";
             return Err(Error::new(ErrorKind::InvalidArgument, detail));
+        }
+        if let Some(via) = &config.via {
+            config.metadata.insert("via".to_owned(), Value::String(via.clone()));
         }
         let capabilities =
             config.capabilities.iter().map(|name| capability(name)).collect::<Result<Vec<_>, _>>()?;

@@ -58,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) key_dir: PathBuf,
     /// Leave to register for a key that the network doesn't know.
     pub(crate) enrolment_token: Option<EnrolmentToken>,
+    /// Who acts for the account.
+    pub(crate) via: Option<String>,
 }
 
 /// Usernames remembered.
@@ -132,6 +134,7 @@ impl Config {
             bad_variable,
             key_dir: key_dir.map_or_else(|| PathBuf::from(DEFAULT_KEY_DIR), PathBuf::from),
             enrolment_token,
+            via: None,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Keys of accounts.
 
-use agentnet_proto::{rpc, signature::SecretKey};
+use agentnet_proto::{
+    rpc,
+    signature::{PublicKey, SecretKey},
+};
 
 use super::RegistryClient;
 use crate::error::{Error, ErrorKind};
@@ -11,16 +14,30 @@ impl RegistryClient {
     /// # Errors
     /// As [`call`](Self::call); [`ErrorKind::NotFound`] when none is bound.
     pub async fn resolve_key(&self, account_id: &str) -> Result<rpc::ResolveKeyResponse, Error> {
-        let request = rpc::ResolveKeyRequest { account_id: account_id.to_owned(), history: false };
+        let request =
+            rpc::ResolveKeyRequest { account_id: account_id.to_owned(), history: false, public_key: None };
         self.call::<rpc::ResolveKey>(&request).await
     }
 
-    /// Every key that the account has and had, the latest first.
+    /// Whether `key` speaks for the account: it is what is answered then, the account's own key else.
+    pub(crate) async fn resolve_key_of(
+        &self,
+        account_id: &str,
+        key: Option<&PublicKey>,
+    ) -> Result<rpc::ResolveKeyResponse, Error> {
+        let public_key = key.map(ToString::to_string);
+        let request =
+            rpc::ResolveKeyRequest { account_id: account_id.to_owned(), history: false, public_key };
+        self.call::<rpc::ResolveKey>(&request).await
+    }
+
+    /// Every key of its own that the account has and had, the latest first.
     ///
     /// # Errors
     /// As [`call`](Self::call); [`ErrorKind::NotFound`] when there was never one.
     pub async fn key_history(&self, account_id: &str) -> Result<Vec<rpc::KeyRow>, Error> {
-        let request = rpc::ResolveKeyRequest { account_id: account_id.to_owned(), history: true };
+        let request =
+            rpc::ResolveKeyRequest { account_id: account_id.to_owned(), history: true, public_key: None };
         Ok(self.call::<rpc::ResolveKey>(&request).await?.keys)
     }
 

@@ -13,6 +13,7 @@ mod people;
 mod session;
 mod standing;
 mod threads;
+mod users;
 
 use std::{sync::Arc, time::Duration};
 
@@ -130,8 +131,7 @@ impl RegistryClient {
     /// answer in time, [`ErrorKind::NatsUnavailable`] when there is no connection, [`ErrorKind::RegistryFailed`] for
     /// an answer that can't be read, and what the registry itself answered otherwise.
     pub async fn call<R: Rpc>(&self, request: &R::Request) -> Result<R::Response, Error> {
-        let is_start = matches!(R::METHOD, RpcMethod::Register | RpcMethod::Network);
-        let within = if is_start { self.register_timeout } else { self.timeout };
+        let within = if takes_longer(R::METHOD) { self.register_timeout } else { self.timeout };
         self.call_within::<R>(request, within).await
     }
 
@@ -241,6 +241,20 @@ impl RegistryClient {
 fn unwritable(method: RpcMethod, error: serde_json::Error) -> Error {
     Error::new(ErrorKind::InvalidArgument, format!("the {method} request can't be written as JSON"))
         .source_of(error)
+}
+
+/// What comes at the start, and what hashes a password.
+const fn takes_longer(method: RpcMethod) -> bool {
+    matches!(
+        method,
+        RpcMethod::Register
+            | RpcMethod::Network
+            | RpcMethod::UserCreate
+            | RpcMethod::UserSetPassword
+            | RpcMethod::UserLogin
+            | RpcMethod::UserRefresh
+            | RpcMethod::ApiKeyLogin
+    )
 }
 
 /// An answer, an error the registry answered, or neither.

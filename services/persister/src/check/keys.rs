@@ -25,6 +25,8 @@ use super::proof::{Claim, Known, Span};
 /// How long keys are remembered if no event says that they changed.
 const LIFE: Duration = Duration::from_secs(60);
 const MAX_ACCOUNTS: u64 = 100_000;
+/// Keys of logins of one account that are looked up anew with another one.
+const MAX_SESSIONS: usize = 64;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// What is remembered. Accounts without any key are not: theirs may be bound the next moment.
@@ -61,28 +63,39 @@ impl KeyBook {
     async fn try_look_up(&self, claims: &[Claim], security: Security) -> Result<Known, StoreError> {
         let mut known = Known::default();
         let mut missing = HashSet::new();
-        for account in claims.iter().filter_map(Claim::account) {
-            if known.keys.contains_key(account) {
-                continue;
-            }
-            match self.spans.get(account) {
-                Some(spans) => {
+        // Keys that logins bound are looked up one by one: an account has had any number of them.
+        let mut named = HashSet::new();
+        for claim in claims {
+            let Some(account) = claim.account() else { continue };
+            let spans = match known.keys.get(account) {
+                Some(spans) => Some(spans.clone()),
+                None => self.spans.get(account),
+            };
+            // One that doesn't count may have been bound, or prolonged, since the others were read.
+            let is_known = |spans: &Arc<[Span]>| claim.key_text().is_none_or(|key| claim.counts(spans, key));
+            match spans {
+                Some(spans) if is_known(&spans) => {
                     known.keys.insert(account.to_owned(), spans);
                 }
-                None => {
+                spans => {
                     missing.insert(account);
+                    named.extend(claim.key_text().map(str::to_owned));
+                    let sessions = spans.iter().flat_map(|spans| spans.iter()).filter(|span| span.is_session);
+                    named.extend(sessions.take(MAX_SESSIONS).map(|span| span.text.to_string()));
                 }
             }
         }
         if !missing.is_empty() {
             let missing: Vec<&str> = missing.into_iter().collect();
+            let named: Vec<&str> = named.iter().map(String::as_str).collect();
             let before = self.news.load(Ordering::Acquire);
-            let rows = keys::history(self.store.pool(), &missing).await?;
+            let rows = keys::history(self.store.pool(), &missing, &named).await?;
             let mut found: HashMap<String, Vec<Span>> = HashMap::new();
             for row in rows {
                 // The registry binds no other texts.
                 let Ok(key) = row.public_key.parse() else { continue };
-                let span = Span { key, bound_at: row.bound_at, ended_at: row.ended_at };
+                let (is_session, ended_at, text) = (row.is_session(), row.until(), row.public_key.into());
+                let span = Span { key, text, bound_at: row.bound_at, ended_at, is_session };
                 found.entry(row.account_id).or_default().push(span);
             }
             for (account, spans) in found {

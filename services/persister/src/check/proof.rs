@@ -17,8 +17,13 @@ use crate::{decode::About, work::Work};
 #[derive(Debug, Clone)]
 pub(super) struct Span {
     pub(super) key: PublicKey,
+    /// As it stands in headers.
+    pub(super) text: Box<str>,
     pub(super) bound_at: Timestamp,
+    /// What ended it, or when its time is over.
     pub(super) ended_at: Option<Timestamp>,
+    /// Whether a login bound it.
+    pub(super) is_session: bool,
 }
 
 impl Span {
@@ -104,6 +109,16 @@ impl Claim {
         self.account.as_deref().filter(|_| self.what != What::Nothing)
     }
 
+    /// The key that its header names.
+    pub(super) fn key_text(&self) -> Option<&str> {
+        self.header.as_deref()?.split(' ').nth(1)
+    }
+
+    /// Whether one of the spans lets the key count for this.
+    pub(super) fn counts(&self, spans: &[Span], key: &str) -> bool {
+        spans.iter().any(|span| *span.text == *key && span.counted_at(self.at))
+    }
+
     /// The session that decides whether this may be unsigned.
     pub(super) fn unsigned_session(&self, security: Security) -> Option<&str> {
         let may_be = matches!(self.what, What::Receipt | What::Message { is_reply: true });
@@ -150,7 +165,8 @@ impl Claim {
         {
             let proof = MessageProof::of(&envelope, None, security)?;
             let spans = known.keys.get(account).ok_or(ErrorCode::AuthKeyNotFound)?;
-            let counted = spans.iter().find(|span| span.counted_at(self.at));
+            // Logins' keys belong to nobody who writes blocks.
+            let counted = spans.iter().find(|span| !span.is_session && span.counted_at(self.at));
             let key = counted.ok_or(ErrorCode::AuthKeyNotFound)?.key;
             return proof.check(&key, deployment, &envelope, &self.body);
         }

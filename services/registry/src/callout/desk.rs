@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentnet_proto::Timestamp;
 use agentnet_proto::signature::PublicKey;
 use agentnet_proto::subject::{AccountId, Capability};
 use agentnet_store::StoreError;
@@ -143,7 +144,7 @@ async fn decide(app: &App, batch: &[Ask]) -> Result<Vec<Result<Grant, Refusal>>,
         .zip(&standings)
         .map(|((ask, text), standing)| {
             let operator = app.config.operator_keys.contains(text);
-            grant(&ask.key, standing.as_ref(), operator, app.config.connection_lifetime())
+            grant(&ask.key, standing.as_ref(), operator, app.config.connection_lifetime(), app.now())
         })
         .collect();
     let admitted: Vec<Admitted> = batch
@@ -172,6 +173,7 @@ fn grant(
     standing: Option<&KeyStanding>,
     operator: bool,
     lifetime: Duration,
+    now: Timestamp,
 ) -> Result<Grant, Refusal> {
     let Some(standing) = standing else {
         let no_account = |code| Refusal::NoPermissions(code, "of no account".to_owned());
@@ -182,6 +184,14 @@ fn grant(
     if let Some(how) = &standing.ended_as {
         return Err(Refusal::Ended(how.clone(), id.clone()));
     }
+    let lifetime = match standing.session_until {
+        None => lifetime,
+        // Not a moment longer than the login that bound it.
+        Some(until) => match u64::try_from(Timestamp::from(until).duration_since(now)) {
+            Ok(left) if left > 0 => lifetime.min(Duration::from_millis(left)),
+            _ => return Err(Refusal::Ended("bound until its time was over".to_owned(), id.clone())),
+        },
+    };
     if standing.status == "suspended" {
         return Err(Refusal::Suspended(id.clone()));
     }
@@ -208,11 +218,13 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn standing() -> KeyStanding {
         KeyStanding {
             account_id: "acct_01kahj000000000000000000ab".to_owned(),
             ended_as: None,
+            session_until: None,
             role: "agent".to_owned(),
             status: "active".to_owned(),
             capabilities: vec!["weather".to_owned(), "not.a.token".to_owned(), "*".to_owned()],
@@ -222,28 +234,36 @@ mod tests {
     #[test]
     fn what_stands_in_the_tables_decides() {
         let key = SecretKey::from_seed(&[1; 32]).verifying();
-        let agent = grant(&key, Some(&standing()), false, HOUR).unwrap();
+        let agent = grant(&key, Some(&standing()), false, HOUR, NOW).unwrap();
         assert_eq!((agent.name.as_str(), agent.lifetime), ("acct_01kahj000000000000000000ab", HOUR));
         let capabilities: Vec<_> =
             agent.permissions.subscribe.iter().filter(|subject| subject.starts_with("agent.")).collect();
         assert_eq!(capabilities, ["agent.capability.weather agentnet-capability-weather"]);
-        let named = grant(&key, Some(&standing()), true, HOUR).unwrap();
+        let named = grant(&key, Some(&standing()), true, HOUR, NOW).unwrap();
         assert!(named.permissions.subscribe.contains(&"account.*.inbox".to_owned()));
         let granted = KeyStanding { role: "operator".to_owned(), ..standing() };
-        assert_eq!(grant(&key, Some(&granted), false, HOUR).unwrap(), named);
-        let unknown = grant(&key, None, true, HOUR).unwrap();
+        assert_eq!(grant(&key, Some(&granted), false, HOUR, NOW).unwrap(), named);
+        let unknown = grant(&key, None, true, HOUR, NOW).unwrap();
         assert_eq!(unknown.lifetime, UNKNOWN_LIFETIME);
         assert_eq!(unknown.permissions, Role::Unknown { key: &key }.permissions().unwrap());
         let revoked = KeyStanding { ended_as: Some("revoked".to_owned()), ..standing() };
-        let refused = grant(&key, Some(&revoked), true, HOUR).unwrap_err();
+        let refused = grant(&key, Some(&revoked), true, HOUR, NOW).unwrap_err();
         assert!(refused.to_string().starts_with("auth_key_revoked: the key was revoked"), "{refused}");
         let suspended =
             KeyStanding { status: "suspended".to_owned(), role: "operator".to_owned(), ..standing() };
-        let refused = grant(&key, Some(&suspended), true, HOUR).unwrap_err();
+        let refused = grant(&key, Some(&suspended), true, HOUR, NOW).unwrap_err();
         assert!(refused.to_string().starts_with("suspended: "), "{refused}");
+        // A login's key is let in as its account, and no longer than the login says.
+        let until = |seconds| NOW.saturating_add(Duration::from_secs(seconds)).to_offset();
+        let session = KeyStanding { session_until: Some(until(60)), ..standing() };
+        let grants = grant(&key, Some(&session), false, HOUR, NOW).unwrap();
+        assert_eq!((grants.lifetime, grants.permissions), (Duration::from_secs(60), agent.permissions));
+        let over = KeyStanding { session_until: Some(until(0)), ..standing() };
+        let refused = grant(&key, Some(&over), false, HOUR, NOW).unwrap_err();
+        assert!(refused.to_string().starts_with("auth_key_revoked: "), "{refused}");
         for widening in ["*", "x", "acct_01KAHJ000000000000000000AB", "a.b"] {
             let bad = KeyStanding { account_id: widening.to_owned(), ..standing() };
-            let refused = grant(&key, Some(&bad), false, HOUR).unwrap_err();
+            let refused = grant(&key, Some(&bad), false, HOUR, NOW).unwrap_err();
             assert_eq!(refused, Refusal::NoPermissions(ErrorCode::InvalidAccountId, widening.to_owned()));
         }
     }

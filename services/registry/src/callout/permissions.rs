@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | agent | mail, receipts, replies and stream parts to anyone, resends, `registry.*.<own id>`, `registry.{network,register}.<own key>` | its own mail, `_INBOX.<own id>.>`, `_INBOX.<own key>.>`, key events, its capabilities with their queue group |
 //! | operator | as an agent | as an agent; everyone's inboxes and receipts, capabilities, all events |
-//! | gateway | the few requests of [`GATEWAY_METHODS`] under its own id | `_INBOX.<own id>.>`, public events |
 //! | registry | answers, redeliveries, notices, events, the JetStream subjects of the blobs' bucket | `registry.>`, events, [`super::SUBJECT`] |
+//! | gateway | the few requests of [`GATEWAY_METHODS`] under its own id, stream parts to itself | its own mail, `_INBOX.<own id>.>`, `_INBOX.<own key>.>`, public events |
 //! | persister | notices, and the few JetStream subjects of its stream and consumer | its inbox, news of keys |
 //! | system | the request that ends a connection | its inbox |
 //! | unknown key | `registry.{network,register}.<its key>` | `_INBOX.<its key>.>` |
@@ -27,7 +27,28 @@ use agentnet_proto::{ErrorCode, rpc::RpcMethod};
 use serde::Serialize;
 
 /// What the gateway may ask in its own name. Everything for an account it does over that account's own connection.
-pub const GATEWAY_METHODS: [&str; 5] = ["login", "list", "search", "profile", "metrics"];
+pub const GATEWAY_METHODS: [RpcMethod; 19] = [
+    RpcMethod::UserCreate,
+    RpcMethod::UserLogin,
+    RpcMethod::UserRefresh,
+    RpcMethod::UserLogout,
+    RpcMethod::UserSession,
+    RpcMethod::ApiKeyLogin,
+    RpcMethod::WsTicketCreate,
+    RpcMethod::WsTicketRedeem,
+    RpcMethod::TokenKeys,
+    // What a session of its own takes.
+    RpcMethod::Network,
+    RpcMethod::Register,
+    RpcMethod::Hello,
+    RpcMethod::Goodbye,
+    RpcMethod::ResolveAccount,
+    RpcMethod::ResolveKey,
+    RpcMethod::List,
+    RpcMethod::Search,
+    RpcMethod::Profile,
+    RpcMethod::Metrics,
+];
 /// Most capabilities of one account; more is an error of whoever looked them up.
 const MAX_CAPABILITIES: usize = 256;
 /// What a key may ask before it has an account.
@@ -136,8 +157,12 @@ impl Role<'_> {
                 let events = [EventType::Presence, EventType::Accounts, EventType::Keys];
                 let requests = GATEWAY_METHODS.map(|method| format!("registry.{method}.{account}"));
                 Ok(Permissions::new(
-                    requests.into_iter().chain(bootstrap(key)),
-                    own_inboxes(account, key).into_iter().chain(events.map(event)),
+                    // A session of its own proves that it is there by a round trip to itself.
+                    requests.into_iter().chain(bootstrap(key)).chain([format!("account.{account}.stream.*")]),
+                    own_inboxes(account, key)
+                        .into_iter()
+                        .chain([format!("account.{account}.>")])
+                        .chain(events.map(event)),
                 ))
             }
             Self::Service(Service::Registry) => Ok(Permissions::new(
@@ -326,7 +351,12 @@ mod tests {
         assert_eq!(system.subscribe, ["_INBOX_system.>"]);
         assert_eq!((unknown.max_subscriptions, unknown.max_payload), (2, 65_536));
         let gateway = Role::Gateway { account: &me, key: &key }.permissions().unwrap();
-        assert!(gateway.publish.iter().chain(&gateway.subscribe).all(|s| !s.contains('*')), "{gateway:?}");
+        // No wildcard but behind its own name.
+        for subject in gateway.publish.iter().chain(&gateway.subscribe) {
+            let own = [format!(".{me}."), format!(".{nkey}.")];
+            let is_own = own.iter().any(|own| subject.contains(own.as_str()));
+            assert!(is_own || !subject.contains(['*', '>']), "{subject}");
+        }
     }
 
     #[test]

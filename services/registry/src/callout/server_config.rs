@@ -17,6 +17,8 @@ pub struct NetworkSeeds {
     pub registry: SecretString,
     /// The persister's nkey, `SU...`.
     pub persister: SecretString,
+    /// The gateway's nkey, `SU...`. It stands in no configuration of the server: the registry lets it in.
+    pub gateway: SecretString,
     /// The nkey of the user of the system account who ends connections, `SU...`.
     pub system: SecretString,
     /// The account key that signs who may connect, `SA...`.
@@ -41,8 +43,8 @@ pub enum SeedError {
 
 impl NetworkSeeds {
     /// The names of the seeds, in the order of [`Self::from_parts`]: file names where they are kept.
-    pub const NAMES: [&str; 5] =
-        ["nats-registry", "nats-persister", "nats-system", "nats-issuer", "nats-xkey"];
+    pub const NAMES: [&str; 6] =
+        ["nats-registry", "nats-persister", "nats-gateway", "nats-system", "nats-issuer", "nats-xkey"];
 
     /// A new seed for the name.
     ///
@@ -58,8 +60,17 @@ impl NetworkSeeds {
     }
 
     /// The seeds in the order of [`Self::NAMES`].
-    pub fn from_parts([registry, persister, system, issuer, xkey]: [SecretString; 5]) -> Self {
-        Self { registry, persister, system, issuer, xkey }
+    pub fn from_parts([registry, persister, gateway, system, issuer, xkey]: [SecretString; 6]) -> Self {
+        Self { registry, persister, gateway, system, issuer, xkey }
+    }
+
+    /// The gateway's public key, `U...`, for `AGENTNET_GATEWAY_KEYS` of the registry.
+    ///
+    /// # Errors
+    /// [`SeedError::User`].
+    pub fn gateway_key(&self) -> Result<String, SeedError> {
+        let key = KeyPair::from_seed(self.gateway.expose_secret()).map(|key| key.public_key());
+        key.ok().filter(|nkey| nkey.starts_with('U')).ok_or(SeedError::User("gateway's"))
     }
 
     /// The part of nats-server's configuration that makes it ask the registry, with the services' users in it: accounts,
@@ -102,7 +113,9 @@ mod tests {
         let seeds =
             NetworkSeeds::from_parts(NetworkSeeds::NAMES.map(|name| NetworkSeeds::generate(name).unwrap()));
         let text = seeds.server_config().unwrap();
-        for seed in [&seeds.registry, &seeds.persister, &seeds.system, &seeds.issuer, &seeds.xkey] {
+        for seed in
+            [&seeds.registry, &seeds.persister, &seeds.gateway, &seeds.system, &seeds.issuer, &seeds.xkey]
+        {
             assert!(!text.contains(seed.expose_secret()));
         }
         let wrong = NetworkSeeds { registry: seeds.issuer.clone(), ..seeds.clone() };

@@ -24,6 +24,7 @@ pub(super) async fn enrol(
     let uses = if request.target.is_some() { 1 } else { clamp_limit(request.uses, 1, MAX_USES) };
     let seconds = clamp_limit(request.seconds, DAY, 30 * DAY);
     let token = EnrolmentToken::new(format!("enrol_{}{}", app.ids.nonce(), app.ids.nonce()));
+    call.by_own_key()?;
     let work = async {
         let by = access::operator(&app, &call, request.account_id.as_deref()).await?;
         let account = match &request.target {

@@ -78,8 +78,10 @@ async fn read(
     let senders: BTreeSet<&str> = page.messages.iter().filter_map(|m| m.from_account_id.as_deref()).collect();
     let senders: Vec<&str> = senders.into_iter().collect();
     let mut keys: BTreeMap<String, Vec<KeyRow>> = BTreeMap::new();
-    for span in keys::history(pool, &senders).await? {
-        keys.entry(span.account_id.clone()).or_default().push(key_row(span));
+    let signers: BTreeSet<&str> = page.messages.iter().filter_map(Message::signer).collect();
+    let signers: Vec<&str> = signers.into_iter().collect();
+    for span in keys::history(pool, &senders, &signers).await? {
+        keys.entry(span.account_id.clone()).or_default().push(key_row(span, app.now()));
     }
     Ok((page, keys))
 }

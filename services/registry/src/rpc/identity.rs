@@ -62,7 +62,7 @@ pub(super) async fn settle(
         let signed = opening.as_ref().and_then(|opening| opening.signed);
         // A key that speaks for an account says which one is meant.
         let owner = match signed {
-            Some(signed) => owner(&mut tx, signed, wish).await?,
+            Some(signed) => owner(app, &mut tx, signed, wish).await?,
             None => None,
         };
         let wish = match &owner {
@@ -125,12 +125,16 @@ pub(super) async fn settle(
 
 /// The account that the key speaks for, and its username. Two registrations with one new key follow each other.
 async fn owner(
+    app: &App,
     tx: &mut agentnet_store::Connection,
     signed: &Signed,
     wish: &Wish<'_>,
 ) -> Result<Option<(String, String)>, Failed> {
     let key = signed.key.to_string();
-    let find = async |tx: &mut agentnet_store::Connection| accounts::standing_of_key(tx, &key).await;
+    let now = app.now();
+    let find = async |tx: &mut agentnet_store::Connection| {
+        accounts::owner_of_key(tx, &key, now).await.map(|owner| owner.map(|owner| owner.standing))
+    };
     let found = match find(tx).await? {
         Some(found) => Some(found),
         None => {
@@ -189,7 +193,15 @@ async fn check_key(
     plan: &Plan,
     public_key: &str,
 ) -> Result<(), Failed> {
-    match keys::active_key(tx, &plan.account_id).await.map_err(|error| unvalidated(app, &error))? {
+    let own = keys::active_key(&mut *tx, &plan.account_id).await.map_err(|error| unvalidated(app, &error))?;
+    if own.as_deref() != Some(public_key) {
+        // A login may have bound it.
+        let spans = keys::spans_of(tx, public_key).await.map_err(|error| unvalidated(app, &error))?;
+        if spans.iter().any(|span| span.account_id == plan.account_id && span.is_active(app.now())) {
+            return Ok(());
+        }
+    }
+    match own {
         Some(bound) if bound == public_key => Ok(()),
         Some(_) => Err(RpcError::from(ErrorCode::AuthPublicKeyMismatch).into()),
         None => {
@@ -216,7 +228,7 @@ async fn check_new(
         return Err(RpcError::with_detail(ErrorCode::InvalidAccountId, detail).into());
     }
     let spans = keys::spans_of(tx, public_key).await.map_err(|error| unvalidated(app, &error))?;
-    if spans.iter().any(|span| !span.is_active()) {
+    if spans.iter().any(|span| !span.is_active(app.now())) {
         return Err(mismatch("the key was taken out of use; a key that ended is never bound again").into());
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! Stored messages as the wire shows them, in pages that fit into one NATS message.
 
+use std::collections::HashMap;
+
 use agentnet_proto::cursor::MessageCursor;
 use agentnet_proto::rpc::MessageRow;
 use agentnet_proto::{Envelope, Payload};
@@ -14,13 +16,14 @@ pub(super) struct Rows {
     pub(super) next_cursor: Option<String>,
 }
 
-pub(super) fn rows(page: MessagePage, budget: usize) -> Rows {
+/// `vias` are the gateways that messages came through.
+pub(super) fn rows(page: MessagePage, vias: &HashMap<String, String>, budget: usize) -> Rows {
     let cursors: Vec<MessageCursor> = page
         .messages
         .iter()
         .map(|m| MessageCursor { sent_at: m.sent_at, message_id: m.message_id.clone() })
         .collect();
-    let mut messages: Vec<MessageRow> = page.messages.into_iter().map(row).collect();
+    let mut messages: Vec<MessageRow> = page.messages.into_iter().map(|message| row(message, vias)).collect();
     if let Some(first) = messages.first_mut() {
         omit_if_larger(first, budget);
     }
@@ -30,8 +33,11 @@ pub(super) fn rows(page: MessagePage, budget: usize) -> Rows {
     Rows { messages, next_cursor }
 }
 
-fn row(message: Message) -> MessageRow {
+fn row(message: Message, vias: &HashMap<String, String>) -> MessageRow {
     let mut metadata = Map::new();
+    if let Some(via) = vias.get(&message.message_id) {
+        metadata.insert("via".to_owned(), json!(via));
+    }
     // Decoded before it was stored; should a later version refuse it, the rest of the row is still worth showing.
     let payload = match Envelope::decode(&message.envelope) {
         Ok(envelope) => {

@@ -8,6 +8,7 @@ use agentnet_proto::{ErrorCode, RpcError, Timestamp};
 use agentnet_store::messages::{self, MessageFilter};
 
 use super::message_rows::rows;
+use super::via;
 use crate::access;
 use crate::app::{App, QUERY_DEADLINE};
 use crate::caller::Call;
@@ -42,10 +43,13 @@ pub(super) async fn message_search(
             from,
             to,
         };
-        Ok(messages::page(app.store.pool(), &filter, after.as_ref(), limit, budget).await?)
+        let page = messages::page(app.store.pool(), &filter, after.as_ref(), limit, budget).await?;
+        let vias = via::of(&app, &page.messages).await?;
+        Ok((page, vias))
     };
-    let page = app.within("db.message_search", QUERY_DEADLINE, ErrorCode::MessageSearchFailed, work).await?;
-    let rows = rows(page, budget);
+    let (page, vias) =
+        app.within("db.message_search", QUERY_DEADLINE, ErrorCode::MessageSearchFailed, work).await?;
+    let rows = rows(page, &vias, budget);
     Ok(MessageSearchResponse {
         filters: MessageFilters {
             q: request.q,

@@ -41,6 +41,8 @@ mod thread_list;
 mod thread_members;
 mod thread_messages;
 mod thread_status;
+mod users;
+mod via;
 mod whose;
 mod why;
 
@@ -135,6 +137,23 @@ pub(crate) async fn start(app: &Arc<App>, nats: &Nats) -> Result<RpcServer, Star
     builder = method::<wire::BlobList, _, _>(builder, app, blob_get::list);
     builder = method::<wire::BlobDelete, _, _>(builder, app, blob_get::delete);
     builder = method::<wire::BlobShare, _, _>(builder, app, blob_get::share);
+    builder = method::<wire::UserCreate, _, _>(builder, app, users::user_create::user_create);
+    builder = method::<wire::UserList, _, _>(builder, app, users::user_list::user_list);
+    builder =
+        method::<wire::UserSetPassword, _, _>(builder, app, users::user_set_password::user_set_password);
+    builder = method::<wire::UserDisable, _, _>(builder, app, users::user_standing::disable);
+    builder = method::<wire::UserEnable, _, _>(builder, app, users::user_standing::enable);
+    builder = method::<wire::UserLogin, _, _>(builder, app, users::user_login::user_login);
+    builder = method::<wire::UserRefresh, _, _>(builder, app, users::user_refresh::user_refresh);
+    builder = method::<wire::UserLogout, _, _>(builder, app, users::user_logout::user_logout);
+    builder = method::<wire::UserSession, _, _>(builder, app, users::user_session::user_session);
+    builder = method::<wire::ApiKeyCreate, _, _>(builder, app, users::api_key_create::api_key_create);
+    builder = method::<wire::ApiKeyList, _, _>(builder, app, users::api_key_list::api_key_list);
+    builder = method::<wire::ApiKeyRevoke, _, _>(builder, app, users::api_key_revoke::api_key_revoke);
+    builder = method::<wire::ApiKeyLogin, _, _>(builder, app, users::api_key_login::api_key_login);
+    builder = method::<wire::WsTicketCreate, _, _>(builder, app, users::ws_tickets::create);
+    builder = method::<wire::WsTicketRedeem, _, _>(builder, app, users::ws_tickets::redeem);
+    builder = method::<wire::TokenKeys, _, _>(builder, app, users::token_keys::token_keys);
     builder = method::<wire::Metrics, _, _>(builder, app, metrics::metrics);
     builder = encoded(builder, app, RpcMethod::List, list::list);
     builder = encoded(builder, app, RpcMethod::Profile, profile::profile);
@@ -206,7 +225,13 @@ where
         let (run, app) = (run.clone(), app.clone());
         async move {
             let caller = caller::of_subject(app.config.security, &ctx.subject)?;
-            let call = Call { caller, headers: ctx.headers, body: body.clone(), signed: None };
+            let call = Call {
+                caller,
+                headers: ctx.headers,
+                body: body.clone(),
+                signed: None,
+                by_session_key: false,
+            };
             let call = caller::prove(&app, asked, call).await?;
             if let Some(account) = call.caller.account() {
                 access::check_standing(&app, account.as_str())?;
@@ -237,7 +262,13 @@ where
         let (run, app) = (run.clone(), app.clone());
         async move {
             let Ok(caller) = caller::of_subject(app.config.security, &ctx.subject) else { return false };
-            let call = Call { caller, headers: ctx.headers, body: body.clone(), signed: None };
+            let call = Call {
+                caller,
+                headers: ctx.headers,
+                body: body.clone(),
+                signed: None,
+                by_session_key: false,
+            };
             body.len() <= MAX_PUBLISH && run(app, call, body).await
         }
     });

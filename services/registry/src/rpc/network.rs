@@ -20,7 +20,10 @@ pub(super) async fn network(
         Ok(match &call.caller {
             Caller::Anyone => None,
             Caller::Account(id) => accounts::standing(db, id.as_str()).await?,
-            Caller::Key(key) => accounts::standing_of_key(db, &key.to_string()).await?,
+            Caller::Key(key) => {
+                let owner = accounts::owner_of_key(db, &key.to_string(), app.now()).await?;
+                owner.map(|owner| owner.standing)
+            }
         })
     };
     let account = app.within("db.network", QUERY_DEADLINE, ErrorCode::ResolveFailed, work).await?;

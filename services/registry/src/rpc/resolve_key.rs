@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use agentnet_proto::rpc::{KeyRow, ResolveKeyRequest, ResolveKeyResponse};
-use agentnet_proto::{ErrorCode, RpcError};
+use agentnet_proto::{ErrorCode, RpcError, Timestamp};
 use agentnet_store::keys::{self, KeySpan};
 
-use crate::app::{App, QUERY_DEADLINE};
+use crate::app::{App, Failed, QUERY_DEADLINE};
+use crate::cache::Miss;
 use crate::caller::Call;
 use crate::validate;
+
+/// [`KeyRow::ended_as`] of a session key whose time is over.
+const EXPIRED: &str = "expired";
 
 pub(super) async fn resolve_key(
     app: Arc<App>,
@@ -17,13 +21,15 @@ pub(super) async fn resolve_key(
 ) -> Result<ResolveKeyResponse, RpcError> {
     super::required(&request.account_id, ErrorCode::AccountIdRequired)?;
     validate::query("account_id", &request.account_id)?;
+    validate::queries(&[("public_key", &request.public_key)])?;
     if request.history {
         return history(&app, request.account_id).await;
     }
-    let public_key = match app.caches.known_key(&request.account_id).await {
-        Some(key) => key,
-        None => {
-            let work = async { Ok(app.caches.key(&app.store, &request.account_id).await?) };
+    let known = app.caches.known_key(&request.account_id).await;
+    let (public_key, expires_at) = match known {
+        Some(own) if request.public_key.as_deref().is_none_or(|asked| asked == &*own) => (own, None),
+        _ => {
+            let work = find(&app, &request);
             app.within("db.resolve_key", QUERY_DEADLINE, ErrorCode::ResolveFailed, work).await?
         }
     };
@@ -31,32 +37,52 @@ pub(super) async fn resolve_key(
         account_id: request.account_id,
         public_key: public_key.to_string(),
         resolved_at: app.now().to_string(),
+        expires_at: expires_at.map(|at| at.to_string()),
         keys: Vec::new(),
     })
 }
 
-/// Every key of the account, also of one that has none at present.
+/// The key that was asked about if a login bound it to the account, the account's own else.
+async fn find(app: &App, request: &ResolveKeyRequest) -> Result<(Arc<str>, Option<Timestamp>), Failed> {
+    if let Some(asked) = &request.public_key {
+        match app.caches.owner(&app.store, asked, app.now()).await {
+            Ok(owner) if *owner.account_id == *request.account_id && owner.session_until.is_some() => {
+                return Ok((Arc::from(asked.as_str()), owner.session_until));
+            }
+            Ok(_) | Err(Miss::NotFound) => {}
+            Err(failed) => return Err(failed.into()),
+        }
+    }
+    Ok((app.caches.key(&app.store, &request.account_id).await?, None))
+}
+
+/// Every key of its own that the account has and had, also of one that has none at present.
 async fn history(app: &App, account_id: String) -> Result<ResolveKeyResponse, RpcError> {
-    let work = async { Ok(keys::history(app.store.pool(), &[&account_id]).await?) };
+    let work = async { Ok(keys::history(app.store.pool(), &[&account_id], &[]).await?) };
     let spans = app.within("db.key_history", QUERY_DEADLINE, ErrorCode::ResolveFailed, work).await?;
     if spans.is_empty() {
         return Err(ErrorCode::NotFound.into());
     }
-    let active = spans.iter().find(|span| span.is_active());
+    let now = app.now();
+    let active = spans.iter().find(|span| span.is_active(now));
     Ok(ResolveKeyResponse {
         public_key: active.map(|span| span.public_key.clone()).unwrap_or_default(),
-        resolved_at: app.now().to_string(),
-        keys: spans.into_iter().map(key_row).collect(),
+        resolved_at: now.to_string(),
+        expires_at: None,
+        keys: spans.into_iter().map(|span| key_row(span, now)).collect(),
         account_id,
     })
 }
 
 /// A key as the wire shows it.
-pub(super) fn key_row(span: KeySpan) -> KeyRow {
+pub(super) fn key_row(span: KeySpan, now: Timestamp) -> KeyRow {
+    let ended_at = span.until().filter(|until| span.ended_at.is_some() || *until <= now);
     KeyRow {
+        ended_as: ended_at.and_then(|_| span.ended_as.clone().or_else(|| Some(EXPIRED.to_owned()))),
+        ended_at: ended_at.map(|at| at.to_string()),
         public_key: span.public_key,
         bound_at: span.bound_at.to_string(),
-        ended_at: span.ended_at.map(|at| at.to_string()),
-        ended_as: span.ended_as,
+        expires_at: span.expires_at.map(|at| at.to_string()),
+        via: span.via,
     }
 }

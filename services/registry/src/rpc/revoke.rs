@@ -50,10 +50,14 @@ async fn end(
     let failed = StoreError::query("revoke.transaction");
     let mut tx = app.store.pool().begin().await.map_err(&failed)?;
     let speaks_for = keys::spans_of(&mut *tx, &signer.key.to_string()).await?;
-    let owns = speaks_for.iter().any(|span| span.is_active() && span.account_id == request.account_id);
-    let by = match accounts::standing_of_key(&mut *tx, &signer.key.to_string()).await? {
+    let now = app.now();
+    if speaks_for.iter().any(keys::KeySpan::is_session) {
+        return Err(RpcError::from(ErrorCode::SessionKeyForbidden).into());
+    }
+    let owns = speaks_for.iter().any(|span| span.is_active(now) && span.account_id == request.account_id);
+    let by = match accounts::owner_of_key(&mut *tx, &signer.key.to_string(), now).await? {
         Some(_) if owns => request.account_id.clone(),
-        Some(standing) if is_operator(app, &standing.account_id).await? => standing.account_id,
+        Some(owner) if is_operator(app, &owner.standing.account_id).await? => owner.standing.account_id,
         Some(_) => {
             let detail =
                 "only its owner, with the key that speaks for the account, or an operator revokes a key";
@@ -65,14 +69,15 @@ async fn end(
         }
     };
     signed::spend(app, &mut tx, &by, signer).await?;
-    let known = keys::history(&mut *tx, &[&request.account_id]).await?;
+    let named: Vec<&str> = request.public_key.as_deref().into_iter().collect();
+    let known = keys::history(&mut *tx, &[&request.account_id], &named).await?;
     let wanted = |span: &&keys::KeySpan| match &request.public_key {
         Some(key) => span.public_key == *key,
-        None => span.is_active(),
+        None => span.is_active(now),
     };
     let Some(span) = known.iter().find(wanted) else { return Err(Failed::NotFound) };
-    let is_news = keys::end(&mut tx, &span.account_id, &span.public_key, keys::REVOKED, app.now()).await?;
-    let ended_at = span.ended_at.unwrap_or_else(|| app.now());
+    let is_news = keys::end(&mut tx, &span.account_id, &span.public_key, keys::REVOKED, now).await?;
+    let ended_at = span.ended_at.unwrap_or(now);
     tx.commit().await.map_err(&failed)?;
     Ok((span.public_key.clone(), ended_at, is_news))
 }

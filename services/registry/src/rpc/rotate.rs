@@ -59,19 +59,22 @@ async fn change(
     let (old_key, new_key) = (old.key.to_string(), new.key.to_string());
     let mut tx = app.store.pool().begin().await.map_err(&failed)?;
     keys::lock(&mut tx, &new_key).await?;
-    let held: Vec<keys::KeySpan> = keys::spans_of(&mut *tx, &old_key)
-        .await?
-        .into_iter()
-        .filter(|span| account.is_none_or(|account| span.account_id == account))
-        .collect();
+    let now = app.now();
+    let held = keys::spans_of(&mut *tx, &old_key).await?;
+    if held.iter().any(keys::KeySpan::is_session) {
+        return Err(RpcError::from(ErrorCode::SessionKeyForbidden).into());
+    }
+    let held: Vec<keys::KeySpan> =
+        held.into_iter().filter(|span| account.is_none_or(|account| span.account_id == account)).collect();
     let taken = keys::spans_of(&mut *tx, &new_key).await?;
-    let (Some(span), true) = (held.first(), held.iter().filter(|span| span.is_active()).count() <= 1) else {
+    let (Some(span), true) = (held.first(), held.iter().filter(|span| span.is_active(now)).count() <= 1)
+    else {
         let detail = "the key that signs speaks for no account, or for several: name the account_id";
         return Err(mismatch(detail));
     };
-    if !span.is_active() {
+    if !span.is_active(now) {
         // The answer to this very change was lost, perhaps.
-        let done = taken.iter().find(|new| new.account_id == span.account_id && new.is_active());
+        let done = taken.iter().find(|new| new.account_id == span.account_id && new.is_active(now));
         return match done {
             Some(done) if span.ended_as.as_deref() == Some(keys::ROTATED) => {
                 Ok((done.account_id.clone(), done.bound_at, false))
@@ -83,7 +86,6 @@ async fn change(
         return Err(mismatch("the new key is or was in use; a key speaks for one account, once"));
     }
     signed::spend(app, &mut tx, &span.account_id, old).await?;
-    let now = app.now();
     replace(&mut tx, &span.account_id, &old_key, &new_key, now).await?;
     tx.commit().await.map_err(&failed)?;
     Ok((span.account_id.clone(), now, true))

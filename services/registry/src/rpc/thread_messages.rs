@@ -8,6 +8,7 @@ use agentnet_proto::{ErrorCode, RpcError};
 use agentnet_store::messages::{self, MessageFilter};
 
 use super::message_rows::rows;
+use super::via;
 use crate::access;
 use crate::app::{App, QUERY_DEADLINE};
 use crate::caller::Call;
@@ -26,11 +27,13 @@ pub(super) async fn thread_messages(
     let work = async {
         let reader = access::reader(&app, &call.caller).await?;
         let filter = MessageFilter { thread_id: Some(&request.thread_id), ..MessageFilter::of(&reader) };
-        Ok(messages::page(app.store.pool(), &filter, after.as_ref(), limit, budget).await?)
+        let page = messages::page(app.store.pool(), &filter, after.as_ref(), limit, budget).await?;
+        let vias = via::of(&app, &page.messages).await?;
+        Ok((page, vias))
     };
-    let page =
+    let (page, vias) =
         app.within("db.thread_messages", QUERY_DEADLINE, ErrorCode::ThreadMessagesFailed, work).await?;
-    let rows = rows(page, budget);
+    let rows = rows(page, &vias, budget);
     Ok(ThreadMessagesResponse {
         thread_id: request.thread_id,
         limit,

@@ -4,6 +4,7 @@ use agentnet_proto::Security;
 use agentnet_proto::signature::{Purpose, SignatureHeader};
 
 use crate::app::{App, QUERY_DEADLINE};
+use crate::cache::Miss;
 use crate::caller::Call;
 use crate::signed;
 
@@ -24,9 +25,21 @@ pub(super) struct Question {
 impl Question {
     /// Asks Postgres.
     pub(super) async fn answer(&self, app: &App) -> bool {
-        let work = async { Ok(app.caches.key(&app.store, &self.account_id).await?) };
+        let work = async {
+            match app.caches.key(&app.store, &self.account_id).await {
+                Ok(own) if *own == *self.key => return Ok(true),
+                Ok(_) | Err(Miss::NotFound) => {}
+                Err(failed) => return Err(failed.into()),
+            }
+            // A login may have bound it.
+            match app.caches.owner(&app.store, &self.key, app.now()).await {
+                Ok(owner) => Ok(*owner.account_id == *self.account_id),
+                Err(Miss::NotFound) => Ok(false),
+                Err(failed) => Err(failed.into()),
+            }
+        };
         let code = agentnet_proto::ErrorCode::AuthValidationFailed;
-        app.within("db.hello_key", QUERY_DEADLINE, code, work).await.is_ok_and(|key| *key == *self.key)
+        app.within("db.hello_key", QUERY_DEADLINE, code, work).await.unwrap_or(false)
     }
 }
 
@@ -62,15 +75,16 @@ pub(super) async fn may_speak(
     };
     let Ok(header) = header.parse::<SignatureHeader>() else { return Verdict::No };
     let key = header.key.to_string();
-    let bound = app.caches.known_key(account).await;
-    // The cheaper check first.
-    if bound.as_ref().is_some_and(|bound| **bound != *key)
-        || header.verify(purpose, &app.config.deployment, &call.body).is_err()
-    {
+    if header.verify(purpose, &app.config.deployment, &call.body).is_err() {
         return Verdict::No;
     }
-    match bound {
-        Some(_) => Verdict::Yes,
-        None => Verdict::AskStore(Question { account_id: account.to_owned(), key }),
+    let is_own = app.caches.known_key(account).await.is_some_and(|own| *own == *key);
+    let is_sessions = || async {
+        let known = app.caches.known_owner(&key, app.now()).await;
+        known.is_some_and(|owner| *owner.account_id == *account)
+    };
+    match is_own || is_sessions().await {
+        true => Verdict::Yes,
+        false => Verdict::AskStore(Question { account_id: account.to_owned(), key }),
     }
 }

@@ -2,7 +2,7 @@
 
 use agentnet::{Identity, IdentityStore, connect::context::UserIdentity};
 use agentnet_local::DataDir;
-use agentnet_registry::callout::NetworkSeeds;
+use agentnet_registry::callout::{NetworkSeeds, SeedError};
 use secrecy::SecretString;
 
 use crate::{command::environment, failure::Failure, network::person};
@@ -14,6 +14,8 @@ pub struct Secure {
     pub seeds: NetworkSeeds,
     /// What nats-server is told, public keys only.
     pub server_config: String,
+    /// The gateway's public key.
+    pub gateway: String,
     /// Where the person's identity is.
     pub who: UserIdentity,
     /// The person's public key, as operators are named.
@@ -29,7 +31,7 @@ impl Secure {
     /// `io`; `identity_*`; `keys` for files that hold something else.
     pub fn of(dir: &DataDir) -> Result<Self, Failure> {
         let seeds = seeds(|name, make| Ok(dir.secret_made_by(name, make)?))?;
-        let server_config = seeds.server_config().map_err(|error| {
+        let unusable = |error: SeedError| {
             Failure::local(
                 "keys",
                 format!(
@@ -38,12 +40,14 @@ impl Secure {
                 ),
                 "restore the files, or remove them to have new ones made",
             )
-        })?;
+        };
+        let server_config = seeds.server_config().map_err(unusable)?;
+        let gateway = seeds.gateway_key().map_err(unusable)?;
         let who = UserIdentity { dir: dir.identities_dir(), name: person(&environment) };
         let identity = identity(dir, &who.name)?;
         let operator = identity.public_key().to_string();
         let enrolment_token = dir.secret("enrolment-token")?;
-        Ok(Self { seeds, server_config, who, operator, enrolment_token })
+        Ok(Self { seeds, server_config, gateway, who, operator, enrolment_token })
     }
 }
 
@@ -67,6 +71,6 @@ pub fn seeds(
             .map_err(|error| Failure::local("keys", format!("no key can be made: {error}"), "try again"))?;
         keep(name, &mut || made.clone())
     };
-    let [registry, persister, system, issuer, xkey] = NetworkSeeds::NAMES;
-    Ok(NetworkSeeds::from_parts([one(registry)?, one(persister)?, one(system)?, one(issuer)?, one(xkey)?]))
+    let [registry, persister, gateway, system, issuer, xkey] = NetworkSeeds::NAMES.map(one);
+    Ok(NetworkSeeds::from_parts([registry?, persister?, gateway?, system?, issuer?, xkey?]))
 }

@@ -8,7 +8,7 @@ use agentnet_service::{
     service::{FullConfig, Service, ServiceError, start},
     shutdown::Shutdown,
 };
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::task::JoinHandle;
 
 use super::{super::environment, secrets::Secure};
@@ -25,6 +25,8 @@ pub struct Told {
     pub deployment: String,
     /// Its mode.
     pub security: Security,
+    /// Seals the keys of access tokens.
+    pub token_secret: SecretString,
     /// What secure mode takes.
     pub secure: Option<Secure>,
 }
@@ -44,7 +46,9 @@ impl Told {
             | "AGENTNET_CALLOUT_XKEY_SEED"
             | "AGENTNET_SYSTEM_NKEY_SEED"
             | "AGENTNET_OPERATOR_KEYS"
+            | "AGENTNET_GATEWAY_KEYS"
             | "AGENTNET_ENROLMENT_TOKEN" => told.secure(kind, name),
+            "AGENTNET_TOKEN_SECRET" => Some(told.token_secret.expose_secret().to_owned()),
             // Two services of one process can't listen at one address; `up` watches them itself.
             "AGENTNET_HTTP_ADDR" => None,
             _ => environment(name),
@@ -54,7 +58,7 @@ impl Told {
 
 impl Told {
     fn secure(&self, kind: Kind, name: &str) -> Option<String> {
-        let Secure { seeds, operator, enrolment_token, .. } = self.secure.as_ref()?;
+        let Secure { seeds, operator, gateway, enrolment_token, .. } = self.secure.as_ref()?;
         let seed = match (name, kind) {
             ("AGENTNET_NKEY_SEED", Kind::Registry) => &seeds.registry,
             ("AGENTNET_NKEY_SEED", Kind::Persister) => &seeds.persister,
@@ -62,10 +66,11 @@ impl Told {
             ("AGENTNET_CALLOUT_XKEY_SEED", _) => &seeds.xkey,
             ("AGENTNET_SYSTEM_NKEY_SEED", _) => &seeds.system,
             ("AGENTNET_ENROLMENT_TOKEN", _) => enrolment_token,
-            // Whoever starts the network runs it, beside those they name.
+            // Whoever starts the network runs it, and its gateway is one, beside those they name.
             _ => {
+                let own = if name == "AGENTNET_GATEWAY_KEYS" { gateway } else { operator };
                 return Some(
-                    [Some(operator.clone()), environment(name)]
+                    [Some(own.clone()), environment(name)]
                         .into_iter()
                         .flatten()
                         .collect::<Vec<_>>()

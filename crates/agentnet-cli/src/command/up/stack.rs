@@ -72,6 +72,7 @@ impl Stack {
             database_url: postgres.url(servers::DATABASE),
             deployment,
             security,
+            token_secret: dir.secret("token-secret")?,
             secure,
         };
         let stack = Self { nats, postgres, shutdown: services::shutdown(), told, services: Mutex::default() };
