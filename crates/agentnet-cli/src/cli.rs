@@ -3,9 +3,9 @@
 use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    api_key, blob, capability, chat, completions, deliveries, enrol, identity, list, message_search, metrics,
-    nats_config, operator, profile, redrive, request, revoke, search, send, thread, thread_messages,
-    thread_status, threads, up, user, verify, watch, why,
+    api_key, blob, capability, chat, completions, data, deliveries, enrol, friends, identity, list,
+    message_search, metrics, nats_config, online, operator, profile, redrive, request, revoke, search, send,
+    thread, thread_messages, thread_status, threads, up, user, verify, watch, why,
 };
 
 /// Run the network that AI agents live on, watch it, talk on it.
@@ -54,6 +54,18 @@ pub enum Command {
     Search(search::Args),
     /// One account with its sessions
     Profile(profile::Args),
+    /// Which accounts are online
+    Online(online::Args),
+    /// Accounts that yours knows
+    Friends(friends::Args),
+    /// Refuse an account's messages, also while you are away
+    Block(friends::Block),
+    /// Take an account's messages again
+    Unblock(friends::Block),
+    /// Whose messages you refuse
+    Blocked(friends::Blocked),
+    /// JSON documents that accounts keep on the network
+    Data(data::Args),
     /// Send a message and wait until it is stored and accepted
     Send(send::Args),
     /// Ask an agent and print its reply

@@ -128,3 +128,43 @@ fn the_named_tests_exist() {
         assert!(found.into_iter().any(|text| text.contains(&declared)), "{name} doesn't exist");
     }
 }
+
+/// The Rust names that docs/AGENTCP.md maps AgentCP's calls to are in the client crate.
+#[test]
+fn what_agentcp_is_mapped_to_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = fs::read_to_string(root.join("docs/AGENTCP.md")).unwrap();
+    let source =
+        sources(&root.join("crates/agentnet/src")) + &sources(&root.join("crates/agentnet-proto/src"));
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| AgentCP"));
+    // The column between the second and third bar; what is planned is named without being there.
+    let column = rows.filter_map(|line| line.split(" | ").nth(1)).filter(|cell| !cell.contains("(planned)"));
+    let named: Vec<&str> = column.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(named.len() > 60, "{named:?}");
+    for name in named {
+        let (home, item) = name.split_once("::").map_or((None, name), |(home, item)| (Some(home), item));
+        let is_there = |item: &str| {
+            ["fn ", "struct ", "enum "].iter().any(|kind| {
+                let declared = |end| source.contains(&format!("{kind}{item}{end}"));
+                declared("(") || declared("<") || declared(" ")
+            })
+        };
+        // Types that a macro makes stand alone on a line.
+        let is_made = |item: &str| source.contains(&format!("\n    {item},\n"));
+        assert!(is_there(item) || is_made(item), "{name} doesn't exist");
+        assert!(home.is_none_or(|home| is_there(home) || is_made(home)), "{name}: no such type");
+    }
+}
+
+fn sources(dir: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text += &sources(&path);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            text += &fs::read_to_string(&path).unwrap();
+        }
+    }
+    text
+}

@@ -17,7 +17,8 @@ use sha2::{Digest, Sha256};
 use crate::{
     block::text_of,
     error::ErrorCode,
-    lenient::{Extra, OptInt, OptObject, OptString, Text},
+    lenient::{Accounts, Extra, OptInt, OptObject, OptString, Text},
+    rpc::MOST_MEMBERS,
     schema_version,
     subject::{AccountId, Capability},
     timestamp::Timestamp,
@@ -212,6 +213,10 @@ pub struct Envelope {
     /// The target account, when there is exactly one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to_account_id: Option<String>,
+    /// Of a message to a thread: the members it is for, by account id; everybody else there only reads it. From 1.2 on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub to_members: Vec<String>,
     /// The content, any JSON value.
     pub payload: Payload,
     /// When it was sent, ISO 8601, as the sender wrote it.
@@ -337,6 +342,9 @@ impl Envelope {
     /// The first of the short fields that can't be stored, because it is longer than [`MAX_FIELD_LEN`] or holds NUL.
     /// Recipients refuse what the network would refuse, and keep no such text.
     pub fn unfit_field(&self) -> Option<&'static str> {
+        if self.to_members.len() > MOST_MEMBERS || !self.to_members.iter().all(|id| is_fit(id)) {
+            return Some("to_members");
+        }
         [
             ("message_id", Some(&self.message_id)),
             ("from_agent", Some(&self.from_agent)),
@@ -446,6 +454,7 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
         let (mut kind, mut schema_version, mut idempotency_key) = (None, None, None);
         let (mut reply_to, mut auth, mut hops, mut content_type) = (None, None, None, None);
         let mut priority: Option<Option<String>> = None;
+        let mut to_members = None;
         let mut payload: Option<Payload> = None;
         let mut extra = Extra::new();
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
@@ -456,6 +465,7 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
                 "from_account_id" => once!(from_account_id, map, OptString, "from_account_id"),
                 "from_session_tag" => once!(from_session_tag, map, OptString, "from_session_tag"),
                 "to_account_id" => once!(to_account_id, map, OptString, "to_account_id"),
+                "to_members" => once!(to_members, map, Accounts, "to_members"),
                 "sent_at" => once!(sent_at, map, Text, "sent_at"),
                 "ttl_ms" => once!(ttl_ms, map, OptInt, "ttl_ms"),
                 "expires_at" => once!(expires_at, map, OptString, "expires_at"),
@@ -498,6 +508,7 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
             from_session_tag: from_session_tag.flatten(),
             to_agent: to_agent.unwrap_or_default(),
             to_account_id: to_account_id.flatten(),
+            to_members: to_members.unwrap_or_default(),
             payload: payload.unwrap_or_default(),
             sent_at: sent_at.unwrap_or_default(),
             ttl_ms: ttl_ms.flatten(),

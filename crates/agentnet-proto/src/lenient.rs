@@ -199,6 +199,11 @@ pub(crate) fn strings<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D:
         .collect())
 }
 
+/// A list of strings or null. Anything else is an error: whom a message is for is nothing to guess at.
+pub(crate) fn accounts<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(d)?.unwrap_or_default())
+}
+
 /// An object; anything else becomes an empty one.
 pub(crate) fn object<'de, D: Deserializer<'de>>(d: D) -> Result<Map<String, Value>, D::Error> {
     Ok(match Value::deserialize(d)? {
@@ -228,6 +233,7 @@ macro_rules! reader {
 }
 reader!(OptString, Option<String>, opt_string);
 reader!(Text, String, string);
+reader!(Accounts, Vec<String>, accounts);
 reader!(OptInt, Option<i64>, opt_int);
 reader!(OptObject, Option<Map<String, Value>>, opt_object);
 

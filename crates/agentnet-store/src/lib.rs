@@ -13,6 +13,7 @@ pub mod blobs;
 pub mod blocks;
 pub mod capabilities;
 pub mod connections;
+pub mod conversations;
 pub mod deliveries;
 pub mod documents;
 pub mod enrolment;

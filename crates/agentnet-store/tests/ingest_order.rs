@@ -97,6 +97,7 @@ fn message(case: &str, number: usize, story: &Story) -> MessageRow {
         tokens: 3,
         checkpoint_end: story.checkpoint_end,
         recipients: vec![Recipient { name: to.to_owned(), redeliver: story.redeliver }],
+        to_members: Vec::new(),
     }
 }
 

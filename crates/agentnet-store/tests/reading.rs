@@ -52,6 +52,7 @@ fn message(thread: &str, number: usize, (from, to, is_answer): Sent) -> Item {
         tokens: 1,
         checkpoint_end: None,
         recipients: Vec::new(),
+        to_members: Vec::new(),
     }))
 }
 

@@ -87,6 +87,8 @@ fn refusal(verdict: Verdict) -> Option<ErrorCode> {
     match verdict {
         Verdict::Conflict => Some(ErrorCode::MessageIdConflict),
         Verdict::Forbidden => Some(ErrorCode::ThreadForbidden),
+        Verdict::Closed => Some(ErrorCode::ThreadClosed),
+        Verdict::NotAMember => Some(ErrorCode::NotAMember),
         Verdict::Suspended => Some(ErrorCode::Suspended),
         Verdict::Blocked => Some(ErrorCode::Blocked),
         Verdict::Inserted

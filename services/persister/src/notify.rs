@@ -105,7 +105,13 @@ impl Notifier {
                 Outcome::Written(Verdict::Inserted) => 0,
                 Outcome::Written(Verdict::Repeated) => 1,
                 Outcome::Written(Verdict::Conflict | Verdict::Foreign) => 2,
-                Outcome::Written(Verdict::Forbidden | Verdict::Suspended | Verdict::Blocked) => 3,
+                Outcome::Written(
+                    Verdict::Forbidden
+                    | Verdict::Closed
+                    | Verdict::NotAMember
+                    | Verdict::Suspended
+                    | Verdict::Blocked,
+                ) => 3,
                 Outcome::Written(Verdict::Noted) => 4,
                 Outcome::Written(Verdict::Quarantined) | Outcome::Refused { .. } => 5,
                 Outcome::Written(Verdict::Unresolved | Verdict::Vanished) => 6,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agentnet_proto::rpc::{MAX_MEMBERS, MOST_MEMBERS};
 use agentnet_proto::signature::{Deployment, PublicKey};
 use agentnet_proto::{Security, SharedClock, SystemClock};
 use agentnet_service::config::{ConfigError, Env, deployment, security};
@@ -58,6 +59,8 @@ pub struct Config {
     pub thread_retention: Duration,
     /// What couldn't be stored is kept for inspection so long. 30 days.
     pub quarantine_retention: Duration,
+    /// `AGENTNET_THREAD_MEMBERS_MAX`: most members and invited accounts of a thread. 256, at most 1024.
+    pub thread_members_max: usize,
     /// `TOKEN_ESTIMATE_CHARS_PER_TOKEN`, as reported with threads. 4, at least 1.
     pub chars_per_token: i64,
     /// `AGENTNET_SECURITY`, or `DEV_AUTH=true` for `signed`.
@@ -119,6 +122,7 @@ impl Config {
             session_retention: 14 * DAY,
             thread_retention: 30 * DAY,
             quarantine_retention: 30 * DAY,
+            thread_members_max: MAX_MEMBERS,
             chars_per_token: 4,
             security: Security::Open,
             deployment: Deployment::default(),
@@ -174,6 +178,11 @@ impl Config {
                 as usize,
             session_retention: days(env, "SESSION_RETENTION_DAYS", 14)?,
             thread_retention: days(env, "THREAD_RETENTION_DAYS", 30)?,
+            thread_members_max: env.integer(
+                "AGENTNET_THREAD_MEMBERS_MAX",
+                default.thread_members_max as u64,
+                2..=MOST_MEMBERS as u64,
+            )? as usize,
             chars_per_token: i64::try_from(env.integer(
                 "TOKEN_ESTIMATE_CHARS_PER_TOKEN",
                 4,

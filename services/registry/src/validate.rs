@@ -70,12 +70,17 @@ pub(crate) fn told(capabilities: &[String], metadata: &Map<String, Value>) -> Re
     for capability in capabilities {
         name("capabilities", capability, MAX_NAME)?;
     }
-    if metadata.iter().any(|(key, value)| key.contains('\0') || has_nul(value)) {
-        return Err(invalid("metadata", "holds a NUL character"));
+    self::metadata("metadata", metadata, MAX_METADATA)
+}
+
+/// A JSON object of at most `max` bytes that Postgres can hold.
+pub(crate) fn metadata(field: &str, object: &Map<String, Value>, max: usize) -> Result<(), RpcError> {
+    if object.iter().any(|(key, value)| key.contains('\0') || has_nul(value)) {
+        return Err(invalid(field, "holds a NUL character"));
     }
     // Strings can't fail to encode; treated as too large if they should.
-    if serde_json::to_vec(metadata).map_or(usize::MAX, |json| json.len()) > MAX_METADATA {
-        return Err(invalid("metadata", &format!("is larger than {MAX_METADATA} bytes")));
+    if serde_json::to_vec(object).map_or(usize::MAX, |json| json.len()) > max {
+        return Err(invalid(field, &format!("is larger than {max} bytes")));
     }
     Ok(())
 }

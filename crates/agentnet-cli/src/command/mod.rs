@@ -5,13 +5,16 @@ pub mod blob;
 pub mod capability;
 pub mod chat;
 pub mod completions;
+pub mod data;
 pub mod deliveries;
 pub mod enrol;
+pub mod friends;
 pub mod identity;
 pub mod list;
 pub mod message_search;
 pub mod metrics;
 pub mod nats_config;
+pub mod online;
 pub mod operator;
 pub mod profile;
 pub mod redrive;
@@ -172,6 +175,12 @@ async fn dispatch(ctx: &Context, command: Command) -> Result<(), Failure> {
         Command::List(args) => list::run(ctx, args).await,
         Command::Search(args) => search::run(ctx, args).await,
         Command::Profile(args) => profile::run(ctx, args).await,
+        Command::Online(args) => online::run(ctx, args).await,
+        Command::Friends(args) => friends::run(ctx, args).await,
+        Command::Block(args) => friends::block(ctx, args).await,
+        Command::Unblock(args) => friends::unblock(ctx, args).await,
+        Command::Blocked(args) => friends::blocked(ctx, args).await,
+        Command::Data(args) => data::run(ctx, args).await,
         Command::Watch(args) => watch::run(ctx, args).await,
         Command::Threads(args) => threads::run(ctx, args).await,
         Command::Thread(args) => thread::run(ctx, args).await,

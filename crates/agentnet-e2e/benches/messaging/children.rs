@@ -21,6 +21,10 @@ use futures_util::StreamExt as _;
 pub const HANDLED: &str = "bench.handled";
 /// Where bare requests are answered.
 pub const ECHO: &str = "bench.echo";
+/// Where each of some members answers bare publishes, and where it answers them to.
+pub const MEMBER: &str = "bench.member";
+/// See [`MEMBER`].
+pub const MEMBER_RECEIPTS: &str = "bench.receipts";
 /// More than is ever in flight at once.
 const BACKLOG: usize = 8192;
 
@@ -53,7 +57,10 @@ fn agent(role: &str) -> Result<()> {
             "responder" => responder(&url).await,
             "recipient" => recipient(&url).await,
             "idle" => idle(&url).await,
-            _ => anyhow::bail!("no such child"),
+            other => match other.strip_prefix("members-") {
+                Some(number) => members(&url, number.parse()?).await,
+                None => anyhow::bail!("no such child"),
+            },
         }
     })
 }
@@ -101,6 +108,44 @@ async fn recipient(url: &str) -> Result<()> {
     let mut questions = client.subscribe(HANDLED).await?;
     client.flush().await?;
     println!("{}", node.account_id());
+    while let Some(question) = questions.next().await {
+        if let Some(reply) = question.reply {
+            client.publish(reply, handled.load(Ordering::Relaxed).to_string().into()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// As many agents, each with a connection of its own; says their accounts. Each also answers bare publishes to
+/// `bench.member.<n>`, as a limit.
+async fn members(url: &str, number: usize) -> Result<()> {
+    let handled = Arc::new(AtomicU64::new(0));
+    let (mut nodes, mut accounts) = (Vec::with_capacity(number), Vec::with_capacity(number));
+    for n in 0..number {
+        let count = Arc::clone(&handled);
+        let node = unlimited(&format!("bench-member-{n}"), url)
+            .on_message(move |_| {
+                count.fetch_add(1, Ordering::Relaxed);
+                async { Ok(()) }
+            })
+            .start()
+            .await?;
+        let client = node.connection().client();
+        let mut bare = client.subscribe(format!("{MEMBER}.{n}")).await?;
+        tokio::spawn(async move {
+            while let Some(message) = bare.next().await {
+                if client.publish(MEMBER_RECEIPTS, message.payload).await.is_err() {
+                    return;
+                }
+            }
+        });
+        accounts.push(node.account_id().to_owned());
+        nodes.push(node);
+    }
+    let client = connect(url).await?;
+    let mut questions = client.subscribe(HANDLED).await?;
+    client.flush().await?;
+    println!("{}", accounts.join(" "));
     while let Some(question) = questions.next().await {
         if let Some(reply) = question.reply {
             client.publish(reply, handled.load(Ordering::Relaxed).to_string().into()).await?;

@@ -128,6 +128,16 @@ methods! {
     ThreadLeave = "thread_leave", NotAnObject;
     /// An owner puts members out.
     ThreadEject = "thread_eject", NotAnObject;
+    /// What a thread says about itself.
+    ThreadUpdate = "thread_update", NotAnObject;
+    /// What a member may do.
+    ThreadRole = "thread_role", NotAnObject;
+    /// Nobody posts any more.
+    ThreadClose = "thread_close", NotAnObject;
+    /// How far a member has read.
+    ThreadRead = "thread_read", NotAnObject;
+    /// An account's threads with members, and what it hasn't read there.
+    ConversationList = "conversation_list", NotAnObject;
     /// Who is in a thread.
     ThreadMembers = "thread_members", NotAnObject;
     /// Which of some accounts are online.
@@ -263,6 +273,11 @@ impl RpcMethod {
             | Self::ThreadJoin
             | Self::ThreadLeave
             | Self::ThreadEject
+            | Self::ThreadUpdate
+            | Self::ThreadRole
+            | Self::ThreadClose
+            | Self::ThreadRead
+            | Self::ConversationList
             | Self::ThreadMembers
             | Self::PeerAdd
             | Self::PeerRemove

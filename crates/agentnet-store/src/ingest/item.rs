@@ -37,6 +37,10 @@ pub enum Verdict {
     Vanished,
     /// A message that its sender may not post to its thread. Nothing was written.
     Forbidden,
+    /// A message to a thread that is closed. Nothing was written.
+    Closed,
+    /// A message for members of its thread, one of which isn't. Nothing was written.
+    NotAMember,
     /// A message whose sender's account is locked out. Nothing was written.
     Suspended,
     /// A message whose recipient blocks its sender. Nothing was written.
@@ -92,6 +96,8 @@ pub struct MessageRow {
     pub checkpoint_end: Option<i64>,
     /// Who must get it; empty for replies and errors.
     pub recipients: Vec<Recipient>,
+    /// Of a message to a thread: the members it is for; empty is all of them.
+    pub to_members: Vec<String>,
 }
 
 /// A recipient of a message: an account, or whoever has a capability.

@@ -112,8 +112,8 @@ struct Batch<'a> {
     /// The messages in the order they came.
     arrival: Vec<&'a MessageRow>,
     quarantine: Vec<&'a QuarantineRow>,
-    /// Messages that turned out to be forbidden; they aren't among `messages` any more.
-    forbidden: BTreeMap<&'a str, &'a MessageRow>,
+    /// Messages that turned out to be forbidden, and why; they aren't among `messages` any more.
+    forbidden: BTreeMap<&'a str, Verdict>,
     /// Messages that receipts ask about: see [`ReceiptRow::recipient`] and [`ReceiptRow::body_sha256`].
     asks: HashSet<&'a str>,
 }
@@ -147,13 +147,13 @@ impl<'a> Batch<'a> {
     }
 
     /// Leaves messages out.
-    fn forbid(&mut self, ids: &HashSet<String>) {
-        for id in ids {
-            if let Some((id, row)) = self.messages.remove_entry(id.as_str()) {
-                self.forbidden.insert(id, row);
+    fn forbid(&mut self, ids: &HashMap<String, Verdict>) {
+        for (id, verdict) in ids {
+            if let Some((id, _)) = self.messages.remove_entry(id.as_str()) {
+                self.forbidden.insert(id, *verdict);
             }
         }
-        self.arrival.retain(|row| !ids.contains(&row.message_id));
+        self.arrival.retain(|row| !ids.contains_key(&row.message_id));
     }
 
     /// The verdicts; or, with everything written to be rolled back, the messages that their senders may not post.
@@ -161,7 +161,7 @@ impl<'a> Batch<'a> {
         &self,
         conn: &mut PgConnection,
         taken: Option<&Taken<'_>>,
-    ) -> Result<Result<Vec<Verdict>, HashSet<String>>, StoreError> {
+    ) -> Result<Result<Vec<Verdict>, HashMap<String, Verdict>>, StoreError> {
         let mut inserted = HashSet::new();
         if !self.messages.is_empty() {
             let rows: Vec<&MessageRow> = self.messages.values().copied().collect();
@@ -174,10 +174,14 @@ impl<'a> Batch<'a> {
         if !inserted.is_empty() {
             let closed = write_threads::add(conn, &threads::deltas(fresh())).await?;
             groups = Groups::load(conn, closed, fresh()).await?;
-            let forbidden: HashSet<String> =
-                fresh().filter(|row| !groups.may_post(row)).map(|row| row.message_id.clone()).collect();
+            let refused = |row: &MessageRow| Some((row.message_id.clone(), groups.refuse(row)?));
+            let forbidden: HashMap<String, Verdict> = fresh().filter_map(refused).collect();
             if !forbidden.is_empty() {
                 return Ok(Err(forbidden));
+            }
+            let posted = groups.posted(fresh());
+            if !posted.is_empty() {
+                crate::members::posted(conn, &posted).await?;
             }
         }
         let mut deliveries = Deliveries::default();
@@ -275,8 +279,7 @@ impl<'a> Batch<'a> {
                 Verdict::Suspended
             }
             None if refused.blocks(row) => Verdict::Blocked,
-            None if self.forbidden.contains_key(row.message_id.as_str()) => Verdict::Forbidden,
-            None => Verdict::Vanished,
+            None => self.forbidden.get(row.message_id.as_str()).copied().unwrap_or(Verdict::Vanished),
         }
     }
 

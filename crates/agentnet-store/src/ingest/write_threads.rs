@@ -1,6 +1,6 @@
 //! Counters of `agent_threads`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::PgConnection;
 
@@ -52,7 +52,7 @@ ON CONFLICT (thread_id) DO UPDATE SET
                 SELECT count(*) FROM unnest(t.addressed) AS k
                 WHERE substring(k FROM '^[^>~]*') = substring(e FROM '^[^>~]*')))
         END
-RETURNING thread_id, latest_checkpoint_end > 0, access = 'members'"#;
+RETURNING thread_id, latest_checkpoint_end > 0, access = 'members', closed_at IS NOT NULL"#;
 
 /// Pending messages are counted anew where a checkpoint came, and where a checkpoint was met before messages that are
 /// older than others of their thread: replicas meet them in any order. They are counted from the newest end, whose length
@@ -69,13 +69,14 @@ WHERE t.thread_id = d.thread_id AND (d.has_checkpoint OR d.messages < (
     SELECT count(*) FROM (SELECT FROM agent_messages AS m WHERE m.thread_id = d.thread_id AND m.sent_at >= d.oldest
                           LIMIT d.messages + 1) AS since))";
 
-/// Adds the deltas, and counts pending messages anew where that is needed. Returns the threads that only members post to.
+/// Adds the deltas, and counts pending messages anew where that is needed. Returns the threads that only members post to,
+/// and whether they are closed.
 pub(super) async fn add(
     conn: &mut PgConnection,
     threads: &BTreeMap<&str, ThreadDelta<'_>>,
-) -> Result<HashSet<String>, StoreError> {
+) -> Result<HashMap<String, bool>, StoreError> {
     let numbers = |column: fn(&ThreadDelta<'_>) -> i64| threads.values().map(column).collect::<Vec<i64>>();
-    let rows: Vec<(String, bool, bool)> = sqlx::query_as(UPSERT)
+    let rows: Vec<(String, bool, bool, bool)> = sqlx::query_as(UPSERT)
         .bind(threads.keys().copied().collect::<Vec<&str>>())
         .bind(threads.values().map(|t| t.created_by).collect::<Vec<Option<&str>>>())
         .bind(threads.values().map(|t| json_list(&t.participants)).collect::<Vec<String>>())
@@ -96,7 +97,7 @@ pub(super) async fn add(
         .map_err(StoreError::query("agent_threads.upsert"))?;
     let mut recount: Vec<(&str, &ThreadDelta<'_>)> = rows
         .iter()
-        .filter_map(|(id, has_checkpoint, _)| threads.get_key_value(id.as_str()).filter(|_| *has_checkpoint))
+        .filter_map(|(id, has_checkpoint, ..)| threads.get_key_value(id.as_str()).filter(|_| *has_checkpoint))
         .map(|(id, thread)| (*id, thread))
         .collect();
     // One that covers nothing is counted anew too, as in the original.
@@ -106,7 +107,10 @@ pub(super) async fn add(
     if !recount.is_empty() {
         count_pending(conn, &recount).await?;
     }
-    Ok(rows.into_iter().filter_map(|(id, _, has_members)| has_members.then_some(id)).collect())
+    Ok(rows
+        .into_iter()
+        .filter_map(|(id, _, has_members, closed)| has_members.then_some((id, closed)))
+        .collect())
 }
 
 async fn count_pending(

@@ -41,6 +41,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
             // News of keys and blocks may have been missed.
             inner.auth.keys().forget_all();
             inner.blocks.changed();
+            inner.invitations.wake(None);
             inner.outbox.all_due(now);
             inner.receipts.all_due(now);
             next_hello = now;

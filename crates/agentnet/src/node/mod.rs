@@ -35,7 +35,7 @@ use crate::{
     blocks::Blocks,
     connect::Connection,
     error::Error,
-    groups::Members,
+    groups::{Invitations, Members},
     handlers::Handlers,
     inbox::{Guards, Incoming, JobQueue, ReceiptBox, Remembered},
     metrics::{Metrics, MetricsSnapshot},
@@ -72,6 +72,8 @@ pub(crate) struct Inner {
     /// Members of threads; `None` for threads that aren't ours.
     pub(crate) groups: Mutex<TtlMap<Option<Members>>>,
     pub(crate) blocks: Blocks,
+    pub(crate) invitations: Invitations,
+    pub(crate) thread_news: tokio::sync::broadcast::Sender<agentnet_proto::rpc::ThreadEvent>,
     accepting: AtomicBool,
     closed: AtomicBool,
     /// Wakes the maintenance task.

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     connect::Connection,
     error::Error,
+    groups::answer_invitations,
     inbox::{Source, panic_text, work},
 };
 
@@ -169,7 +170,7 @@ pub(super) fn spawn(inner: &Arc<Inner>, subscriptions: Subscriptions) -> (Tasks,
     });
     let threads = run(inner, "reader of threads", threads, |inner, message| async move {
         match serde_json::from_slice::<ThreadEvent>(&message.payload) {
-            Ok(event) => inner.members_changed(&event),
+            Ok(event) => inner.thread_changed(event),
             Err(error) => tracing::debug!(%error, "news of a thread ignored: can't be read"),
         }
     });
@@ -185,6 +186,7 @@ pub(super) fn spawn(inner: &Arc<Inner>, subscriptions: Subscriptions) -> (Tasks,
     });
     let maintenance = maintain::run(Arc::clone(inner));
     spawn_watched(inner, "maintenance", maintenance);
+    spawn_watched(inner, "answers to invitations", answer_invitations(Arc::clone(inner)));
     let (mut tasks, mut feeds) =
         (Tasks::default(), Feeds { receipts, threads, stored, replies, keys, intake: None });
     if let Some(intake) = intake {

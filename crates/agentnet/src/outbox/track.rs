@@ -1,8 +1,11 @@
 //! What is known about one message on its way.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
-use agentnet_proto::{ErrorCode, Receipt, ReceiptStatus, envelope::body_hash};
+use agentnet_proto::{AccountId, ErrorCode, Receipt, ReceiptStatus, envelope::body_hash};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
@@ -30,6 +33,43 @@ pub(crate) struct Progress {
     /// How often it was published over a standing connection.
     pub(crate) attempts: u32,
     pub(crate) last_attempt: Instant,
+    /// Of a message to a thread: what each member it went to said.
+    pub(crate) members: BTreeMap<String, MemberProgress>,
+}
+
+/// How far a message got with one member.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct MemberProgress {
+    pub(crate) accepted: bool,
+    pub(crate) processed: bool,
+    /// What the member answered instead.
+    pub(crate) refusal: Option<Refusal>,
+    /// Whether the registry said that a session of it is online.
+    pub(crate) online: Option<bool>,
+}
+
+impl MemberProgress {
+    fn knows(&self, status: &ReceiptStatus) -> bool {
+        match status {
+            ReceiptStatus::Accepted => self.accepted,
+            ReceiptStatus::Processed => self.processed,
+            ReceiptStatus::Rejected => self.processed || self.refusal.is_some(),
+            ReceiptStatus::Other(_) => true,
+        }
+    }
+
+    fn receipt<S: AsRef<str>>(&mut self, receipt: &Receipt<S>) {
+        match receipt.status {
+            ReceiptStatus::Accepted => self.accepted = true,
+            ReceiptStatus::Processed => (self.accepted, self.processed) = (true, true),
+            ReceiptStatus::Rejected if receipt.code() == Some(ErrorCode::Duplicate) => self.accepted = true,
+            ReceiptStatus::Rejected if !self.processed => self.refusal = Some(refusal_of(receipt)),
+            ReceiptStatus::Rejected | ReceiptStatus::Other(_) => return,
+        }
+        if self.accepted && self.refusal.as_ref().is_some_and(|r| is_transient(&r.code)) {
+            self.refusal = None;
+        }
+    }
 }
 
 /// What a caller waits for.
@@ -65,6 +105,22 @@ impl Progress {
             given_up: false,
             attempts: 0,
             last_attempt: now,
+            members: BTreeMap::new(),
+        }
+    }
+
+    /// Members that said nothing, and may be there.
+    pub(crate) fn silent(&self) -> Vec<String> {
+        let is_silent = |member: &MemberProgress| {
+            !member.accepted && member.refusal.is_none() && member.online != Some(false)
+        };
+        self.members.iter().filter(|(_, member)| is_silent(member)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// The registry says whether a member is online.
+    pub(crate) fn is_there(&mut self, account_id: &str, online: bool) {
+        if let Some(member) = self.members.get_mut(account_id) {
+            member.online = Some(online);
         }
     }
 
@@ -110,16 +166,20 @@ impl Progress {
             ReceiptStatus::Processed => (self.accepted, self.processed) = (true, true),
             ReceiptStatus::Rejected if receipt.code() == Some(ErrorCode::Duplicate) => self.accepted = true,
             ReceiptStatus::Rejected if !self.processed => {
-                self.refusal = Some(Refusal {
-                    code: text(receipt.code.as_ref()).unwrap_or(ErrorCode::Internal.as_str()).to_owned(),
-                    detail: text(receipt.detail.as_ref()).unwrap_or_default().to_owned(),
-                });
+                self.refusal = Some(refusal_of(receipt));
             }
             ReceiptStatus::Rejected | ReceiptStatus::Other(_) => return,
         }
         if self.accepted && self.refusal.as_ref().is_some_and(|r| is_transient(&r.code)) {
             self.refusal = None;
         }
+    }
+}
+
+fn refusal_of<S: AsRef<str>>(receipt: &Receipt<S>) -> Refusal {
+    Refusal {
+        code: text(receipt.code.as_ref()).unwrap_or(ErrorCode::Internal.as_str()).to_owned(),
+        detail: text(receipt.detail.as_ref()).unwrap_or_default().to_owned(),
     }
 }
 
@@ -157,6 +217,13 @@ impl Track {
         self
     }
 
+    /// Keeps apart what each of these members says.
+    pub(crate) fn for_members(self, members: &[AccountId]) -> Self {
+        self.progress().members =
+            members.iter().map(|id| (id.to_string(), MemberProgress::default())).collect();
+        self
+    }
+
     pub(crate) fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -175,13 +242,31 @@ impl Track {
         if !self.may_be_from(receipt) {
             return false;
         }
-        self.update(|p| p.receipt(receipt));
-        true
+        let is_members = self.group && receipt.status == ReceiptStatus::Rejected;
+        let mut counts = !is_members;
+        self.update(|p| {
+            let member = text(receipt.from_account_id.as_ref()).and_then(|from| p.members.get_mut(from));
+            if let Some(member) = member {
+                member.receipt(receipt);
+                counts = true;
+            }
+            if !is_members {
+                p.receipt(receipt);
+            }
+        });
+        counts
     }
 
     /// Whether the receipt would say something new.
     pub(crate) fn wants<S: AsRef<str>>(&self, receipt: &Receipt<S>) -> bool {
         let progress = self.progress();
+        let member = text(receipt.from_account_id.as_ref()).and_then(|from| progress.members.get(from));
+        if let Some(member) = member {
+            return !member.knows(&receipt.status) && self.may_be_from(receipt);
+        }
+        if self.group && receipt.status == ReceiptStatus::Rejected {
+            return false;
+        }
         let is_known = match receipt.status {
             ReceiptStatus::Accepted => progress.accepted,
             ReceiptStatus::Processed => progress.processed,
@@ -196,8 +281,7 @@ impl Track {
         let other = self.recipient.as_deref().zip(from).is_some_and(|(a, b)| a != b);
         let body = self.body_sha256.as_ref().zip(text(receipt.body_sha256.as_ref()));
         let of_another_body = body.is_some_and(|(sent, named)| hex(sent) != named);
-        let is_one_members = self.group && receipt.status == ReceiptStatus::Rejected;
-        !(other || of_another_body || is_one_members)
+        !(other || of_another_body)
     }
 
     pub(crate) fn is_group(&self) -> bool {
@@ -288,5 +372,22 @@ mod tests {
         let group = Track::new(None, true, Instant::now());
         assert!(!group.receipt(&receipt("rejected", Some("handler_error"), "acct_c")));
         assert!(group.receipt(&receipt("accepted", None, "acct_d")));
+    }
+
+    #[test]
+    fn each_member_answers_for_itself() {
+        let id = |id: &str| AccountId::new(id).unwrap();
+        let group = Track::new(None, true, Instant::now()).for_members(&[id("a"), id("b"), id("c")]);
+        assert!(group.wants(&receipt("rejected", Some("blocked"), "a")));
+        assert!(group.receipt(&receipt("rejected", Some("blocked"), "a")));
+        assert!(!group.wants(&receipt("rejected", Some("blocked"), "a")));
+        assert!(group.receipt(&receipt("accepted", None, "b")));
+        assert!(group.wants(&receipt("processed", None, "b")));
+        assert!(!group.wants(&receipt("rejected", Some("blocked"), "stranger")));
+        assert_eq!(group.progress().silent(), ["c"]);
+        group.update(|progress| progress.is_there("c", false));
+        let progress = group.progress();
+        assert!(progress.silent().is_empty() && progress.refusal.is_none() && progress.accepted);
+        assert_eq!(progress.members["a"].refusal.as_ref().unwrap().code, "blocked");
     }
 }

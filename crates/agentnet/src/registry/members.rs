@@ -71,4 +71,59 @@ impl RegistryClient {
     ) -> Result<rpc::ThreadMembersResponse, Error> {
         self.call::<rpc::ThreadMembers>(request).await
     }
+
+    /// Changes what a thread says about itself.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn thread_update(
+        &self,
+        request: &rpc::ThreadUpdateRequest,
+    ) -> Result<rpc::ThreadMembersResponse, Error> {
+        self.call::<rpc::ThreadUpdate>(request).await
+    }
+
+    /// Says what a member may do.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn thread_role(
+        &self,
+        request: &rpc::ThreadRoleRequest,
+    ) -> Result<rpc::ThreadMembersResponse, Error> {
+        self.call::<rpc::ThreadRole>(request).await
+    }
+
+    /// Closes a thread.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn thread_close(
+        &self,
+        request: &rpc::ThreadJoinRequest,
+    ) -> Result<rpc::ThreadMembersResponse, Error> {
+        self.call::<rpc::ThreadClose>(request).await
+    }
+
+    /// Says how far a member has read.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn thread_read(
+        &self,
+        request: &rpc::ThreadReadRequest,
+    ) -> Result<rpc::ThreadReadResponse, Error> {
+        self.call::<rpc::ThreadRead>(request).await
+    }
+
+    /// One page of an account's threads with members, with what it hasn't read there.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn conversation_list(
+        &self,
+        request: &rpc::ConversationListRequest,
+    ) -> Result<rpc::ConversationListResponse, Error> {
+        self.call::<rpc::ConversationList>(request).await
+    }
 }

@@ -4,6 +4,7 @@ mod directory;
 mod result;
 mod talk;
 mod thread;
+mod threads;
 
 use std::{fmt, future::Future, time::Duration};
 

@@ -99,7 +99,14 @@ mod tests {
     use crate::{error::ErrorKind, send::Refusal};
 
     fn delivery(stage: Option<Stage>, refusal: Option<Refusal>) -> Delivery {
-        Delivery { message_id: "m".into(), thread_id: "t".into(), stage, stored: true, refusal }
+        Delivery {
+            message_id: "m".into(),
+            thread_id: "t".into(),
+            stage,
+            stored: true,
+            refusal,
+            members: Vec::new(),
+        }
     }
 
     #[test]

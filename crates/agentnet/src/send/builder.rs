@@ -51,6 +51,7 @@ pub struct SendMessage<'a> {
     target: Result<Target, Error>,
     payload: Result<Payload, Error>,
     draft: Draft,
+    to_members: Vec<Result<Target, Error>>,
     goal: Option<Goal>,
     receipt_timeout: Duration,
     retry_attempts: Option<u32>,
@@ -68,6 +69,7 @@ impl<'a> SendMessage<'a> {
             target: target.into_target(),
             payload,
             draft: Draft::new(agentnet_proto::envelope::kind::DIRECT, Payload::default()),
+            to_members: Vec::new(),
             goal: Some(Goal::Delivered),
             receipt_timeout: config.receipt_timeout,
             retry_attempts: None,
@@ -75,6 +77,17 @@ impl<'a> SendMessage<'a> {
     }
 
     draft_options!();
+
+    /// Of a message to a thread: has it delivered to these members only, by id or username. The others can read it in the
+    /// history. An account that isn't a member is the error `not_a_member`.
+    pub fn to_members<I, T>(mut self, members: I) -> Self
+    where
+        I: IntoIterator<Item = T>,
+        T: IntoTarget,
+    {
+        self.to_members.extend(members.into_iter().map(IntoTarget::into_target));
+        self
+    }
 
     /// How long a receipt may take before the recipient counts as absent, and a confirmation before another copy is
     /// sent; at least 0.2 s.
@@ -118,7 +131,10 @@ impl<'a> SendMessage<'a> {
         let inner = self.node;
         let mut draft = self.draft;
         draft.payload = self.payload?;
-        let route = inner.route(self.target?).await?;
+        let mut route = inner.route(self.target?).await?;
+        if !self.to_members.is_empty() {
+            inner.narrow(&mut route, &mut draft, self.to_members).await?;
+        }
         let patience = Patience {
             receipt_timeout: self.receipt_timeout,
             retry_attempts: self.retry_attempts.unwrap_or(inner.config.retry_attempts),

@@ -33,6 +33,8 @@ pub(crate) struct Draft {
     pub(crate) content_type: Option<String>,
     /// Blobs that the payload refers to.
     pub(crate) blobs: Vec<String>,
+    /// Of a message to a thread: the members it is for; empty is all of them.
+    pub(crate) to_members: Vec<String>,
 }
 
 impl Draft {
@@ -50,6 +52,7 @@ impl Draft {
             priority: None,
             content_type: None,
             blobs: Vec::new(),
+            to_members: Vec::new(),
         }
     }
 
@@ -126,6 +129,7 @@ impl Inner {
             from_session_tag: Some(self.session_tag().to_string()),
             to_agent,
             to_account_id,
+            to_members: draft.to_members,
             payload: draft.payload,
             sent_at: now.to_string(),
             ttl_ms: Some(ttl_ms),

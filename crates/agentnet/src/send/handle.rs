@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{Delivery, Stage, publish::Patience};
+use super::{Delivery, MemberDelivery, Stage, publish::Patience};
 use crate::{
     deadline::after,
     error::{Error, ErrorKind},
     node::Inner,
-    outbox::{Goal, Progress, Track, Verdict},
+    outbox::{Goal, MemberProgress, Progress, Track, Verdict},
 };
 
 /// After the time to live: how long the network's own word (`expired`, `dead`) is waited for, so that the error names
@@ -87,6 +87,10 @@ impl DeliveryHandle {
                 Verdict::Waiting => self.decide_waiting(&progress, Instant::now()),
             };
             match decision {
+                Decision::Enough if goal == Goal::Delivered && self.track.is_group() => {
+                    self.hear_members().await;
+                    return Ok(self.delivery());
+                }
                 Decision::Enough => return Ok(self.snapshot(&progress)),
                 Decision::Fail(error) => return Err(error),
                 Decision::WaitUntil(deadline) => {
@@ -163,7 +167,21 @@ impl DeliveryHandle {
             stage: progress.stage(),
             stored: progress.stored,
             refusal: progress.refusal.clone(),
+            members: progress.members.iter().map(|(id, member)| member_of(id, member)).collect(),
         }
+    }
+}
+
+fn member_of(account_id: &str, member: &MemberProgress) -> MemberDelivery {
+    MemberDelivery {
+        account_id: account_id.to_owned(),
+        stage: match member {
+            MemberProgress { processed: true, .. } => Some(Stage::Processed),
+            MemberProgress { accepted: true, .. } => Some(Stage::Accepted),
+            _ => None,
+        },
+        refusal: member.refusal.clone(),
+        online: member.online,
     }
 }
 

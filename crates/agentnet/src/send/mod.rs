@@ -73,11 +73,31 @@ pub struct Delivery {
     pub stored: bool,
     /// Why the recipient didn't take it yet (`busy`, `rate_limited`, ...), when it said so and the network keeps trying.
     pub refusal: Option<Refusal>,
+    /// Of a message to a thread: how far it got with each member it is for, as far as they are known.
+    pub members: Vec<MemberDelivery>,
+}
+
+/// How far a message to a thread got with one member. The network goes on until its time to live is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberDelivery {
+    /// The member.
+    pub account_id: String,
+    /// `None` while it has said nothing.
+    pub stage: Option<Stage>,
+    /// Why it didn't take the message; with `blocked` or another code that isn't temporary it never will.
+    pub refusal: Option<Refusal>,
+    /// Whether a session of it is online: known of those that said nothing when they were asked for.
+    pub online: Option<bool>,
 }
 
 impl Delivery {
     /// Whether a recipient admitted the message.
     pub fn is_accepted(&self) -> bool {
         self.stage >= Some(Stage::Accepted)
+    }
+
+    /// Of a message to a thread: the members that aren't online. They get it when they come, within its time to live.
+    pub fn offline_members(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().filter(|m| m.online == Some(false)).map(|m| m.account_id.as_str())
     }
 }

@@ -62,6 +62,9 @@ impl Inner {
         let room = self.outbox.reserve(composed.body.len(), give_up).await?;
         let group = matches!(route, Route::Thread(..));
         let mut track = Track::new(route.account().map(AsRef::as_ref), group, started);
+        if let Route::Thread(_, members) = route {
+            track = track.for_members(members);
+        }
         if self.auth.checks() {
             track = track.of_body(&composed.body);
         }
@@ -243,7 +246,14 @@ impl Inner {
 /// Tells a caller's second try under its own id from another message.
 fn content_hash(draft: &Draft, route: &Route) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (draft.payload.get(), &draft.kind, route.to_agent(), &draft.thread_id, &draft.parent_message_id)
+    (
+        draft.payload.get(),
+        &draft.kind,
+        route.to_agent(),
+        &draft.thread_id,
+        &draft.parent_message_id,
+        &draft.to_members,
+    )
         .hash(&mut hasher);
     hasher.finish()
 }

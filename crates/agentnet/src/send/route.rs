@@ -58,13 +58,7 @@ impl Inner {
             Target::Account(id) => Ok(Route::Account(id)),
             Target::Username(name) => self.resolve_username(&name).await.map(Route::Account),
             Target::Capability(name) => Ok(Route::Capability(name)),
-            Target::Thread(id) => {
-                let members = self.members(&id).await;
-                let others =
-                    members.iter().flat_map(|all| all.iter()).filter(|member| **member != self.account);
-                let others = others.cloned().collect();
-                Ok(Route::Thread(id, others))
-            }
+            Target::Thread(id) => self.thread_route(id).await,
         }
     }
 

@@ -51,6 +51,7 @@ pub(super) fn from_envelope(
             / i64::from(rules.chars_per_token.max(1)),
         checkpoint_end: digest.checkpoint_end,
         recipients,
+        to_members: envelope.to_members,
         message_id: envelope.message_id,
         parent_message_id: envelope.parent_message_id,
         from_account_id: envelope.from_account_id,
@@ -67,7 +68,12 @@ pub(super) fn from_envelope(
 
 /// What is addressed to a thread lies in it.
 fn check_thread(envelope: &mut Envelope) -> Result<(), Refusal> {
-    let Ok(Addressee::Thread(id)) = envelope.addressee() else { return Ok(()) };
+    let Ok(Addressee::Thread(id)) = envelope.addressee() else {
+        if envelope.to_members.is_empty() {
+            return Ok(());
+        }
+        return Err(Refusal::new(ErrorCode::InvalidField, "to_members is for messages to a thread"));
+    };
     if envelope.thread_id.as_ref().is_some_and(|thread| *thread != id) {
         return Err(Refusal::new(ErrorCode::InvalidField, "thread_id differs from the thread in to_agent"));
     }

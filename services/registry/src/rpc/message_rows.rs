@@ -45,6 +45,9 @@ fn row(message: Message, vias: &HashMap<String, String>) -> MessageRow {
             metadata.insert("expires_at".to_owned(), json!(envelope.expires_at));
             let scheme = envelope.auth.and_then(|mut auth| auth.remove("scheme"));
             metadata.insert("auth_scheme".to_owned(), scheme.unwrap_or(Value::Null));
+            if !envelope.to_members.is_empty() {
+                metadata.insert("to_members".to_owned(), json!(envelope.to_members));
+            }
             envelope.payload
         }
         Err(error) => {

@@ -1,14 +1,13 @@
-//! `registry.thread_eject`: an owner puts members out, or takes invitations back.
+//! `registry.thread_eject`: an owner or admin puts members out, or takes invitations back.
 
 use std::sync::Arc;
 
-use agentnet_proto::rpc::{MemberState, ThreadEjectRequest, ThreadMembersResponse};
+use agentnet_proto::rpc::{MemberRole, MemberState, ThreadChange, ThreadEjectRequest, ThreadMembersResponse};
 use agentnet_proto::{ErrorCode, RpcError};
 use agentnet_store::members;
 
-use super::members as shared;
-use crate::access;
-use crate::app::{App, QUERY_DEADLINE};
+use super::members::{self as shared, Change, Changing, May};
+use crate::app::App;
 use crate::caller::Call;
 
 pub(super) async fn thread_eject(
@@ -16,24 +15,27 @@ pub(super) async fn thread_eject(
     call: Call,
     request: ThreadEjectRequest,
 ) -> Result<ThreadMembersResponse, RpcError> {
-    let thread_id = request.thread_id;
-    shared::thread_id(&thread_id)?;
     shared::named("eject", &request.eject)?;
-    let work = async {
-        let by = access::actor(&app, &call, request.account_id.as_deref()).await?;
-        if request.eject.iter().any(|id| id == by.as_str()) {
-            let detail = "an owner leaves a thread (thread_leave) instead of ejecting itself";
-            return Err(RpcError::with_detail(ErrorCode::InvalidField, detail).into());
-        }
-        let mut tx = shared::begin(&app).await?;
-        let group = shared::lock_as_owner(&app, &mut tx, &thread_id, &by).await?;
-        let ended = members::end(&mut tx, &thread_id, &request.eject, true, app.now()).await?;
-        let present = members::members(&mut *tx, &thread_id).await?;
-        shared::commit(tx).await?;
-        Ok((shared::answer(&app, group, present), ended, by))
+    let changing = Changing {
+        operation: "db.thread_eject",
+        may: May::Manage,
+        thread_id: &request.thread_id,
+        account_id: request.account_id.as_deref(),
     };
-    let (answer, ended, by) =
-        app.within("db.thread_eject", QUERY_DEADLINE, ErrorCode::ThreadFailed, work).await?;
-    shared::announce(&app, &answer, MemberState::Ejected, ended, &by).await;
-    Ok(answer)
+    shared::change(&app, &call, changing, async |tx, locked| {
+        let present = members::members(&mut *tx, &request.thread_id).await?;
+        let meant = present.iter().filter(|member| request.eject.contains(&member.account_id));
+        for member in meant {
+            if member.role == MemberRole::Owner && member.state == MemberState::Joined {
+                return Err(RpcError::from(ErrorCode::ThreadOwner).into());
+            }
+            if member.role == MemberRole::Admin && !locked.owns {
+                let detail = "only an owner of the thread puts its admins out";
+                return Err(RpcError::with_detail(ErrorCode::Forbidden, detail).into());
+            }
+        }
+        let ended = members::end(tx, &request.thread_id, &request.eject, true, app.now()).await?;
+        Ok(Change::of(ThreadChange::Ejected, ended))
+    })
+    .await
 }
