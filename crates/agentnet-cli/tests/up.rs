@@ -126,6 +126,48 @@ fn a_network_starts_stops_and_finds_its_data_again() {
     assert!(place.processes().is_empty(), "{:?}", place.processes());
 }
 
+/// The network started last is the one that commands mean, as long as it runs; whoever ends takes nothing away that is
+/// another's.
+#[test]
+fn of_two_networks_the_later_one_is_meant() {
+    take_usual_ports();
+    let first = Place::new();
+    let second = Place::beside(&first);
+    let up = first.up(&["--open"]);
+    let later = second.up(&["--open"]);
+    let url = |up: &support::Up<'_>| up.ready()["nats_url"].as_str().unwrap().to_owned();
+    let (url_of_first, url_of_second) = (url(&up), url(&later));
+    assert_ne!(url_of_first, url_of_second);
+    let send = |thread: &str| {
+        let args = ["send", "--no-ack", "--to-account", "acct_x", "--thread-id", thread, "{}"];
+        first.run(&args).exits(0);
+    };
+    let has = |url: &str, thread: &str| {
+        let ran = first.run(&["--nats-url", url, "threads", "--query", thread]).exits(0);
+        ran.stdout.contains(thread)
+    };
+    send("thread_one");
+    wait_for(SOON, "words in the later network", || has(&url_of_second, "thread_one"));
+    assert!(!has(&url_of_first, "thread_one"));
+    // The older one goes: the later one stays known.
+    up.signal(Signal::SIGINT);
+    assert_eq!(up.wait().code(), Some(0));
+    send("thread_two");
+    wait_for(SOON, "words in the one that is left", || has(&url_of_second, "thread_two"));
+    // One that came still later goes: the one that is left is meant again.
+    let up = first.up(&["--open"]);
+    let url_of_first = url(&up);
+    send("thread_three");
+    wait_for(SOON, "words in the newest", || has(&url_of_first, "thread_three"));
+    up.signal(Signal::SIGINT);
+    assert_eq!(up.wait().code(), Some(0));
+    send("thread_four");
+    wait_for(SOON, "words in the one that is left", || has(&url_of_second, "thread_four"));
+    later.signal(Signal::SIGINT);
+    assert_eq!(later.wait().code(), Some(0));
+    assert!(!first.file("context.json").exists());
+}
+
 #[test]
 fn a_port_that_was_asked_for_and_is_taken_is_an_error() {
     let place = Place::new();

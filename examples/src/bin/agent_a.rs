@@ -11,7 +11,10 @@ async fn main() -> anyhow::Result<()> {
     let thread = "examples_ab";
     for text in ["hello", "how is the weather?", "bye"] {
         match node.send("@agent_b", json!({"text": text})).thread(thread).await {
-            Ok(delivery) => println!("{text:?} is {:?}", delivery.stage),
+            Ok(delivery) => match delivery.stage {
+                Some(stage) => println!("{text:?} is {stage}"),
+                None => println!("{text:?} is on its way"),
+            },
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 println!(
                     "there is no agent_b yet: start it with `cargo run -p agentnet-examples --bin agent_b`"

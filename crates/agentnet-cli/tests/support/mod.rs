@@ -46,6 +46,7 @@ exit "$status"
 /// A place for one network and its users.
 pub struct Place {
     dir: tempfile::TempDir,
+    context: PathBuf,
 }
 
 impl Place {
@@ -53,7 +54,13 @@ impl Place {
         let dir = tempfile::Builder::new().prefix("agentnet-cli-").tempdir().unwrap();
         // Postgres runs as another user when the tests run as root.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
-        Self { dir }
+        let context = dir.path().join("context.json");
+        Self { dir, context }
+    }
+
+    /// Another place of the same user.
+    pub fn beside(other: &Self) -> Self {
+        Self { context: other.context.clone(), ..Self::new() }
     }
 
     /// One whose directory is removed by the keeper of its network, because a static is never dropped.
@@ -81,7 +88,7 @@ impl Place {
 
     pub fn dress(&self, command: &mut Command) {
         command
-            .env("AGENTNET_CONTEXT", self.file("context.json"))
+            .env("AGENTNET_CONTEXT", &self.context)
             .env("AGENTNET_CHAT_HISTORY", self.file("chat_history"))
             .env("AGENTNET_IDENTITY_DIR", self.file("identities"))
             .stdin(Stdio::null());

@@ -335,6 +335,11 @@ pub async fn until(mut condition: impl FnMut() -> bool) {
     eventually(SOON, || std::future::ready(condition())).await;
 }
 
+/// Waits for a condition that others are asked about.
+pub async fn until_async<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
+    eventually(SOON, || condition()).await;
+}
+
 pub async fn wait_disconnected(connection: &Connection) {
     until(|| !connection.is_connected()).await;
 }

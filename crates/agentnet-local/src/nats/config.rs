@@ -35,6 +35,8 @@ pub struct NatsOptions {
     pub monitor_port: Option<u16>,
     /// Token that clients must present. Written to the 0600 configuration file only.
     pub token: Option<SecretString>,
+    /// Whether JetStream is on.
+    pub jetstream: bool,
     /// Disk flushes of JetStream.
     pub sync: SyncInterval,
     /// Largest message, bytes.
@@ -61,6 +63,7 @@ impl NatsOptions {
             port: None,
             monitor_port: None,
             token: None,
+            jetstream: true,
             sync: SyncInterval::Every(Duration::from_secs(120)),
             max_payload: 1 << 20,
             max_file_store: None,
@@ -81,19 +84,21 @@ impl NatsOptions {
         let mut text = format!(
             "server_name: {}\nhost: {}\nport: {port}\nhttp: \"127.0.0.1:{monitor_port}\"\n\
              log_file: {}\nlogfile_size_limit: 10MB\nlogfile_max_num: 3\nlogtime_utc: true\n\
-             max_payload: {}\n\
-             jetstream {{\n  store_dir: {}\n  sync_interval: {sync}\n",
+             max_payload: {}\n",
             quote(name),
             quote(&self.host),
             quoted(&log_path(dir)),
             self.max_payload,
-            quoted(&dir.join("jetstream")),
         );
         // Writing to a String cannot fail.
-        if let Some(bytes) = self.max_file_store {
-            let _ = writeln!(text, "  max_file_store: {bytes}");
+        if self.jetstream {
+            let store = quoted(&dir.join("jetstream"));
+            let _ = writeln!(text, "jetstream {{\n  store_dir: {store}\n  sync_interval: {sync}");
+            if let Some(bytes) = self.max_file_store {
+                let _ = writeln!(text, "  max_file_store: {bytes}");
+            }
+            text.push_str("}\n");
         }
-        text.push_str("}\n");
         if let Some(token) = &self.token {
             let _ = writeln!(text, "authorization {{ token: {} }}", quote(token.expose_secret()));
         }

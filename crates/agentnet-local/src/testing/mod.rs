@@ -19,8 +19,10 @@
 mod cluster;
 mod db;
 mod eventually;
+mod logged;
 mod nats;
 
 pub use db::TestDb;
 pub use eventually::{Outcome, eventually};
+pub use logged::logged;
 pub use nats::{TEST_TOKEN, TestNats};

@@ -185,6 +185,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_variable_without_effect_says_so_once() {
+        let with = |name: &'static str| move |asked: &str| (asked == name).then(|| ".blobs".to_owned());
+        let start = |name| agentnet_local::testing::logged(|| Config::new("a".into(), with(name))).1;
+        let lines = start("AGENTNET_BLOB_DIR");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("AGENTNET_BLOB_DIR is deprecated and has no effect: "), "{lines:?}");
+        assert_eq!(start("DEV_AUTH_KEY_DIR"), Vec::<String>::new());
+    }
+
+    #[test]
     fn the_originals_defaults_and_variables() {
         let plain = Config::new("a".into(), |_| None);
         assert!(!plain.dev_auth);

@@ -44,7 +44,11 @@ impl Net {
     }
 
     pub async fn with_database(database_url: String, db: Option<TestDb>) -> Self {
-        let nats = TestNats::start();
+        Self::with(TestNats::start(), database_url, db).await
+    }
+
+    /// One on a server that runs already.
+    pub async fn with(nats: TestNats, database_url: String, db: Option<TestDb>) -> Self {
         let config = NatsConfig::from_url(&nats.url()).unwrap();
         let client = agentnet_service::nats::connect(&config, "test").await.unwrap().client().clone();
         let notices = Notices::listen(&client).await;
@@ -85,16 +89,7 @@ impl Net {
         config: Config,
         http: Option<SocketAddr>,
     ) -> (Running, Option<SocketAddr>) {
-        let shutdown = Shutdown::new(ShutdownConfig::default());
-        let chassis = ChassisConfig {
-            nats: NatsConfig::from_url(&self.nats.url()).unwrap(),
-            http: HttpConfig { addr: http, ..HttpConfig::default() },
-            shutdown: ShutdownConfig::default(),
-            worker_threads: 1,
-        };
-        let started = start::<Persister>(FullConfig { chassis, service: config }, &shutdown).await.unwrap();
-        let addr = started.health_addr;
-        (Running { handle: started.handle.clone(), shutdown, task: Some(started) }, addr)
+        start_at(&self.nats.url(), config, http).await
     }
 
     pub async fn publish(&self, subject: &str, body: impl Into<Vec<u8>>) {
@@ -167,6 +162,20 @@ impl Net {
         })
         .await;
     }
+}
+
+/// A persister of the NATS at `url`, which needn't be there yet.
+pub async fn start_at(url: &str, config: Config, http: Option<SocketAddr>) -> (Running, Option<SocketAddr>) {
+    let shutdown = Shutdown::new(ShutdownConfig::default());
+    let chassis = ChassisConfig {
+        nats: NatsConfig { connect_deadline: LIMIT, ..NatsConfig::from_url(url).unwrap() },
+        http: HttpConfig { addr: http, ..HttpConfig::default() },
+        shutdown: ShutdownConfig::default(),
+        worker_threads: 1,
+    };
+    let started = start::<Persister>(FullConfig { chassis, service: config }, &shutdown).await.unwrap();
+    let addr = started.health_addr;
+    (Running { handle: started.handle.clone(), shutdown, task: Some(started) }, addr)
 }
 
 impl Running {
