@@ -1,5 +1,7 @@
 //! The command line: flags of the original, and ours.
 
+use std::path::PathBuf;
+
 use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::command::{
@@ -38,6 +40,12 @@ pub struct Global {
     /// When to use colours; NO_COLOR is honoured
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
     pub color: ColorChoice,
+    /// What is logged: TRACE, DEBUG, INFO, WARNING, ERROR, OFF (env: LOG_LEVEL, of `up` only)
+    #[arg(long, global = true, value_name = "LEVEL", help_heading = "Global options")]
+    pub log_level: Option<String>,
+    /// Where it is logged; standard error, or for `up` a file in its data directory
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub log_file: Option<PathBuf>,
     /// Say more: -v which network, causes of errors; -vv logs
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,

@@ -70,6 +70,11 @@ async fn agent() -> Result<(), agentnet::Error> {
                 Ok(())
             }
         })
+        .on_exit(|node: AgentNode| async move {
+            // Everything was handled, and the node can still speak.
+            let told = node.send("@alice", json!({"text": "last words"})).await;
+            println!("leaving, told: {}", told.is_ok_and(|sent| sent.is_accepted()));
+        })
         .start()
         .await?;
     println!("online");
@@ -125,7 +130,20 @@ async fn everything_taken_is_finished(signal: Signal) {
     let home = tempfile::tempdir().unwrap();
     let mut agent = Agent::start(&stack, &home).await;
     agent.says("online").await;
-    let alice = stack.node("alice").start().await.unwrap();
+    let heard = Arc::<std::sync::Mutex<Vec<String>>>::default();
+    let noted = Arc::clone(&heard);
+    let alice = stack
+        .node("alice")
+        .on_message(move |message: Incoming| {
+            let noted = Arc::clone(&noted);
+            async move {
+                noted.lock().unwrap().push(message.text().unwrap_or_default());
+                Ok(())
+            }
+        })
+        .start()
+        .await
+        .unwrap();
     // One at work, one that waits for it, and a question.
     let mut sent = Vec::new();
     for n in ["1", "2"] {
@@ -158,11 +176,15 @@ async fn everything_taken_is_finished(signal: Signal) {
         assert_eq!(done.stage, Some(Stage::Processed));
     }
     assert_eq!(question.await.unwrap().unwrap().text().as_deref(), Some("done"));
+    agent.says("leaving, told: true").await;
+    assert_eq!(*heard.lock().unwrap(), ["last words"]);
     let status = timeout(SOON, agent.child.wait()).await.expect("it doesn't end").unwrap();
     assert_eq!(status.code(), Some(0));
-    // Its goodbye came before its end: the session isn't waited for until its time to live is over.
-    let online = alice.registry().list(&rpc::ListRequest::default()).await.unwrap().agents;
-    let names: Vec<_> = online.iter().filter_map(|agent| agent.username.as_deref()).collect();
-    assert_eq!(names, ["alice"]);
+    // It said goodbye: the session doesn't stay until its time to live (40 s) is over.
+    support::until_async(|| async {
+        let online = alice.registry().list(&rpc::ListRequest::default()).await.unwrap().agents;
+        online.iter().filter_map(|agent| agent.username.as_deref()).eq(["alice"])
+    })
+    .await;
     alice.close().await.unwrap();
 }

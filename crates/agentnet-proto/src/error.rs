@@ -101,6 +101,8 @@ codes! {
     ThreadOwner = "thread_owner", 409, false;
     /// The account has as many peers, blocked accounts or documents as it may have; remove some first.
     LimitReached = "limit_reached", 409, false;
+    /// Usernames that begin with `guest` are those of guests; choose another name, or come as a guest.
+    UsernameReserved = "username_reserved", 409, false;
     /// Nothing of that name or id exists.
     NotFound = "not_found", 404, false;
     /// There is no such method.

@@ -15,6 +15,7 @@ pub mod error;
 pub mod event;
 pub mod ids;
 mod lenient;
+pub mod log_level;
 pub mod nats_url;
 pub mod pyjson;
 mod pystr;

@@ -5,6 +5,14 @@ use crate::pystr;
 /// The longest username in characters.
 pub const USERNAME_MAX: usize = 32;
 
+/// What the usernames of guests begin with, and nobody else's.
+pub const GUEST_PREFIX: &str = "guest";
+
+/// Whether a username, in its one spelling, is reserved for guests.
+pub fn is_guest(username: &str) -> bool {
+    username.starts_with(GUEST_PREFIX)
+}
+
 /// Trims, lower-cases, turns every run of characters outside `[a-z0-9._-]` into one `_`, strips `._-` from
 /// both ends and cuts to [`USERNAME_MAX`]. Empty when nothing usable is left.
 ///

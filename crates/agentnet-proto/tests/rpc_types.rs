@@ -68,6 +68,17 @@ fn all() -> BTreeSet<&'static str> {
         Rotate,
         Revoke,
         Metrics,
+        BlockAdd,
+        BlockRemove,
+        BlockList,
+        DataPut,
+        DataGet,
+        DataList,
+        DataDelete,
+        Online,
+        PeerAdd,
+        PeerRemove,
+        PeerList,
     );
     methods.into_iter().map(RpcMethod::as_str).collect()
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter};
 
 use crate::config::{LogConfig, LogFormat};
 
@@ -19,10 +19,17 @@ const BUCKETS: [f64; 17] = [
 /// Histograms collect samples until they are folded, so they must be folded though nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Logs to stderr. The first call in a process wins; returns whether this was it.
+/// Logs to the file, else to stderr. The first call in a process wins; returns whether this was it.
 pub fn init(config: &LogConfig) -> bool {
     let filter = EnvFilter::new(&config.filter);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // It could be opened when the configuration was read.
+    let file = config.file.as_deref().and_then(|path| crate::config::open_log(path).ok());
+    let is_file = file.is_some();
+    let writer = match file {
+        Some(file) => BoxMakeWriter::new(Mutex::new(file)),
+        None => BoxMakeWriter::new(std::io::stderr),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(!is_file).with_writer(writer);
     match config.format {
         LogFormat::Text => builder.try_init().is_ok(),
         LogFormat::Json => builder.json().flatten_event(true).try_init().is_ok(),

@@ -83,6 +83,7 @@ mod handlers;
 pub mod identity;
 mod inbox;
 mod journal;
+pub mod logging;
 mod login;
 mod metrics;
 mod node;

@@ -111,6 +111,11 @@ impl Context {
     pub fn verbose(&self) -> u8 {
         self.global.verbose
     }
+
+    /// The options of every command.
+    pub fn global(&self) -> &Global {
+        &self.global
+    }
 }
 
 /// A variable of this process's environment; empty counts as unset.
@@ -149,7 +154,7 @@ pub fn run(command: Command, global: Global) -> Result<(), Failure> {
         _ => runtime::Builder::new_current_thread().enable_all().build()?,
     };
     if !matches!(command, Command::Up(_)) {
-        start_logs(ctx.verbose());
+        start_logs(&ctx.global)?;
     }
     let ended = runtime.block_on(async {
         match command {
@@ -212,15 +217,14 @@ async fn dispatch(ctx: &Context, command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Logs of the client library, for those who ask with `-vv`.
-fn start_logs(verbose: u8) {
-    let level = match verbose {
-        0 | 1 => return,
-        2 => "info",
-        3 => "debug,async_nats=info",
-        _ => "trace",
+/// Logs of the client library, for those who ask with `-vv`, a level or a file.
+fn start_logs(global: &Global) -> Result<(), Failure> {
+    let level = match (&global.log_level, global.verbose) {
+        (Some(level), _) => level,
+        (None, 0 | 1) if global.log_file.is_none() => return Ok(()),
+        (None, 0..=2) => "info",
+        (None, 3) => "debug,async_nats=info",
+        (None, _) => "trace",
     };
-    let filter = tracing_subscriber::EnvFilter::new(level);
-    // Fails only if something has logging installed already.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    Ok(agentnet::logging::start(level, global.log_file.as_deref())?)
 }

@@ -60,6 +60,10 @@ pub struct RegisterRequest {
     /// Anything the agent tells about itself.
     #[serde(default, deserialize_with = "lenient::object")]
     pub metadata: Map<String, Value>,
+    /// Whether the agent is a guest: somebody with a key that nobody keeps. A guest's username begins with `guest`; only
+    /// guests get such names. New here.
+    #[serde(default, deserialize_with = "lenient::truthy", skip_serializing_if = "std::ops::Not::not")]
+    pub guest: bool,
     /// Leave for a key that the network doesn't know, where it asks for one; new here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enrolment_token: Option<super::EnrolmentToken>,

@@ -1,5 +1,11 @@
 //! What is logged and how.
 
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use agentnet_proto::log_level;
+
 use super::{ConfigError, Env};
 
 /// Form of a log line.
@@ -20,11 +26,18 @@ pub struct LogConfig {
     pub filter: String,
     /// `AGENTNET_LOG_FORMAT`: `text` or `json`.
     pub format: LogFormat,
+    /// `AGENTNET_LOG_FILE`: where the log goes instead of standard error. It is written on at its end, and never begun
+    /// anew here: that is for the system's log rotation, with a restart.
+    pub file: Option<PathBuf>,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { filter: quieten("info"), format: LogFormat::Text }
+        Self {
+            filter: log_level::directives("info").unwrap_or_default(),
+            format: LogFormat::Text,
+            file: None,
+        }
     }
 }
 
@@ -32,39 +45,39 @@ impl LogConfig {
     /// Reads the section.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         let value = env.string("LOG_LEVEL", "INFO");
-        let filter = match value.to_ascii_lowercase().as_str() {
-            "trace" | "notset" => quieten("trace"),
-            "debug" => quieten("debug"),
-            "info" => quieten("info"),
-            "warn" | "warning" => "warn".to_owned(),
-            "error" | "critical" | "fatal" => "error".to_owned(),
-            "off" => "off".to_owned(),
-            directives
-                if tracing_subscriber::EnvFilter::try_new(directives).is_ok() && directives.contains('=') =>
-            {
-                value
-            }
-            _ => {
-                return Err(ConfigError::Invalid {
-                    variable: "LOG_LEVEL".to_owned(),
-                    value,
-                    expected: "TRACE, DEBUG, INFO, WARNING, ERROR, OFF or directives such as info,sqlx=debug"
-                        .to_owned(),
-                });
-            }
-        };
+        let filter = log_level::directives(&value)
+            .filter(|directives| tracing_subscriber::EnvFilter::try_new(directives).is_ok())
+            .ok_or_else(|| ConfigError::Invalid {
+                variable: "LOG_LEVEL".to_owned(),
+                value,
+                expected: log_level::EXPECTED.to_owned(),
+            })?;
+        let file = env.get("AGENTNET_LOG_FILE").map(PathBuf::from);
+        if let Some(path) = &file
+            && let Err(error) = open(path)
+        {
+            return Err(ConfigError::Invalid {
+                variable: "AGENTNET_LOG_FILE".to_owned(),
+                value: path.display().to_string(),
+                expected: format!("a file that can be written ({error})"),
+            });
+        }
         let format = env.choice(
             "AGENTNET_LOG_FORMAT",
             LogFormat::Text,
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
         )?;
-        Ok(Self { filter, format })
+        Ok(Self { filter, format, file })
     }
 }
 
-/// The client library repeats every connection event that [`crate::nats`] already logs once.
-fn quieten(level: &str) -> String {
-    format!("{level},async_nats=warn,sqlx=warn,hyper=warn,rustls=warn")
+/// The log's file, which is for its owner only: it names accounts and addresses.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 #[cfg(test)]
@@ -78,6 +91,14 @@ mod tests {
         assert_eq!(read("info,sqlx=debug").unwrap().filter, "info,sqlx=debug");
         assert!(read("debug").unwrap().filter.starts_with("debug,"));
         assert!(read("loud").unwrap_err().to_string().contains("LOG_LEVEL=\"loud\""));
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &Path| {
+            LogConfig::from_env(&Env::from_pairs([("AGENTNET_LOG_FILE", &*path.to_string_lossy())]))
+        };
+        let path = dir.path().join("service.log");
+        assert_eq!(at(&path).unwrap().file, Some(path));
+        let error = at(&dir.path().join("no/such/dir.log")).unwrap_err();
+        assert_eq!(error.variable(), "AGENTNET_LOG_FILE");
         let json = LogConfig::from_env(&Env::from_pairs([("AGENTNET_LOG_FORMAT", "JSON")])).unwrap();
         assert_eq!(json.format, LogFormat::Json);
     }

@@ -15,6 +15,7 @@ pub use deployment::deployment;
 pub use env::Env;
 pub use error::ConfigError;
 pub use http::HttpConfig;
+pub(crate) use log::open as open_log;
 pub use log::{LogConfig, LogFormat};
 pub use nats::{DEFAULT_NATS_URL, NatsAuth, NatsConfig, NatsServer, NatsTls, user_seed};
 pub use security::security;

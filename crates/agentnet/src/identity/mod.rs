@@ -29,6 +29,7 @@ mod text;
 use agentnet_proto::{
     Timestamp,
     signature::{PublicKey, SecretKey},
+    username::GUEST_PREFIX,
 };
 use secrecy::SecretString;
 
@@ -52,6 +53,8 @@ pub enum Origin {
     Store,
     /// A key file of the original, which is only read.
     Original,
+    /// Nowhere: a guest's, which ends with its process.
+    Guest,
 }
 
 /// An agent's name and key. `Debug` shows public keys only; secret ones are wiped when dropped.
@@ -95,6 +98,21 @@ impl Identity {
     /// written.
     pub fn of_key(name: impl Into<String>, key: SecretKey) -> Self {
         Self { name: name.into(), key, retired: Vec::new(), created_at: None, origin: Origin::Store }
+    }
+
+    /// A guest: a new key under a new name that begins with `guest`, kept in memory only. No file is written, and once
+    /// it is dropped nobody speaks for the guest's account again.
+    pub fn guest() -> Self {
+        let key = SecretKey::generate();
+        // The name is as unlikely to be taken as the key is: ten digits of base 32.
+        let tail: String = key.verifying().to_nkey().to_ascii_lowercase().chars().skip(1).take(10).collect();
+        let name = format!("{GUEST_PREFIX}_{tail}");
+        Self { name, key, retired: Vec::new(), created_at: None, origin: Origin::Guest }
+    }
+
+    /// Whether it is a [guest](Self::guest).
+    pub fn is_guest(&self) -> bool {
+        self.origin == Origin::Guest
     }
 
     /// Its name.

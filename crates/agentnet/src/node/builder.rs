@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{
     AgentNode, Config,
+    close::ExitHook,
     entrance::{Entrance, Nats},
     start::{Files, Parts},
 };
@@ -34,6 +35,7 @@ pub struct AgentNodeBuilder {
     handling: Handling,
     clock: SharedClock,
     ids: Option<SharedIds>,
+    exit_hook: Option<ExitHook>,
 }
 
 impl AgentNodeBuilder {
@@ -44,6 +46,7 @@ impl AgentNodeBuilder {
             handling: Handling::default(),
             clock: SystemClock::shared(),
             ids: None,
+            exit_hook: None,
         }
     }
 
@@ -140,6 +143,18 @@ impl AgentNodeBuilder {
     /// of them is there, messages wait in the backlog.
     pub fn listen(mut self) -> Self {
         self.handling.listens = true;
+        self
+    }
+
+    /// What [`serve_forever`](AgentNode::serve_forever) does last: after the signal, once every handler has finished and
+    /// nothing more is taken, and before the goodbye. The node still sends and asks then. It has the drain timeout
+    /// (20 s); a panic in it is logged, and the node closes all the same.
+    pub fn on_exit<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: FnOnce(AgentNode) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.exit_hook = Some(Box::new(move |node| Box::pin(hook(node))));
         self
     }
 
@@ -291,6 +306,11 @@ impl AgentNodeBuilder {
         self
     }
 
+    /// Comes as a [guest](Identity::guest): with a key and a name for this process only.
+    pub fn guest(self) -> Self {
+        self.identity(Identity::guest())
+    }
+
     /// As [`identity`](Self::identity), read or made when the node starts.
     pub fn identity_name(mut self, name: impl Into<String>) -> Self {
         self.config.identity_name = Some(name.into());
@@ -348,7 +368,7 @@ impl AgentNodeBuilder {
     /// [`ErrorKind::InvalidCapability`] for a capability that can't be addressed; [`ErrorKind::File`] when the file of
     /// the outbox or of the dedupe is in use, another account's, damaged, or can't be written.
     pub async fn start(self) -> Result<AgentNode, Error> {
-        let Self { mut config, nats, handling, clock, ids } = self;
+        let Self { mut config, nats, handling, clock, ids, exit_hook } = self;
         if config.agent_id.trim().is_empty() {
             return Err(Error::of(agentnet_proto::ErrorCode::AgentIdRequired, "an agent needs an agent_id"));
         }
@@ -367,7 +387,7 @@ impl AgentNodeBuilder {
         let files = Files::open(&config, clock.as_ref()).await?;
         let entrance = Entrance::open(nats, &mut config).await?;
         let ids = ids.unwrap_or_else(|| Arc::new(SystemIds::new(Arc::clone(&clock))));
-        Parts { config, clock, ids, handling, capabilities, files }.start(entrance).await
+        Parts { config, clock, ids, handling, capabilities, files, exit_hook }.start(entrance).await
     }
 
     /// [`start`](Self::start), then serves until Ctrl-C or SIGTERM and closes in order.

@@ -1,23 +1,30 @@
 //! The end of a node, in order.
 
 use std::{
+    panic::AssertUnwindSafe,
+    pin::Pin,
     sync::{PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use agentnet_proto::ErrorCode;
-use tokio::time::{Instant, timeout_at};
+use futures_util::FutureExt as _;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::AgentNode;
 use crate::{
     deadline::after,
     error::{Error, ErrorKind},
+    inbox::panic_text,
 };
 
 /// How long what arrived before the subscriptions ended may take to be answered.
-const INTAKE_END: Duration = Duration::from_secs(1);
+pub(super) const INTAKE_END: Duration = Duration::from_secs(1);
 /// How long the last bytes may take to be written.
 pub(super) const FLUSH: Duration = Duration::from_secs(2);
+
+/// What an agent does last.
+pub(super) type ExitHook = Box<dyn FnOnce(AgentNode) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 impl AgentNode {
     /// Ends the session in order: takes no more messages (other sessions of the account get them), lets handlers
@@ -29,9 +36,14 @@ impl AgentNode {
     /// # Errors
     /// [`ErrorKind::Unconfirmed`] when messages weren't confirmed; the node is closed all the same.
     pub async fn close(&self) -> Result<(), Error> {
+        if self.finish_work().await { self.leave().await } else { Ok(()) }
+    }
+
+    /// Takes no more, and waits for the handlers; `false` when that has been done.
+    async fn finish_work(&self) -> bool {
         let inner = &self.inner;
         if !inner.accepting.swap(false, Ordering::AcqRel) {
-            return Ok(());
+            return false;
         }
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.stop_intake.cancel();
@@ -52,6 +64,12 @@ impl AgentNode {
             let code = ErrorCode::ShuttingDown;
             inner.reject(&job.envelope, &job.body_sha256, code, "agent is shutting down").await;
         }
+        true
+    }
+
+    /// The words that are left, the goodbye, and the end of the connection.
+    async fn leave(&self) -> Result<(), Error> {
+        let inner = &self.inner;
         let deadline = after(Instant::now(), inner.config.flush_timeout);
         let unconfirmed = inner.outbox.drain(deadline).await;
         let receipts = inner.receipts.drain(deadline).await;
@@ -92,7 +110,8 @@ impl AgentNode {
         Err(Error::new(ErrorKind::Unconfirmed, detail))
     }
 
-    /// Serves until Ctrl-C or SIGTERM, then closes in order. Returns also when the node was closed elsewhere.
+    /// Serves until Ctrl-C or SIGTERM, then closes in order, with what [`on_exit`](crate::AgentNodeBuilder::on_exit) asked
+    /// for between the last handler and the goodbye. A second signal changes nothing: every wait has its limit. Returns also when the node was closed elsewhere.
     ///
     /// # Errors
     /// As [`close`](Self::close); [`ErrorKind::Closed`] when the node stopped because it is broken, which its log
@@ -111,7 +130,23 @@ impl AgentNode {
             }
         }
         tracing::info!(agent = self.agent_id(), "stopping");
-        self.close().await
+        if !self.finish_work().await {
+            return Ok(());
+        }
+        self.run_exit_hook().await;
+        self.leave().await
+    }
+
+    async fn run_exit_hook(&self) {
+        let hook = self.exit_hook.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(hook) = hook else { return };
+        let limit = self.inner.config.drain_timeout;
+        let ended = timeout(limit, AssertUnwindSafe(async { hook(self.clone()).await }).catch_unwind()).await;
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(panic)) => tracing::error!(panic = panic_text(&*panic), "the exit hook panicked"),
+            Err(_) => tracing::warn!(limit_s = limit.as_secs_f64(), "the exit hook took too long; closing"),
+        }
     }
 }
 

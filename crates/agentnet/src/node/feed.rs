@@ -34,16 +34,26 @@ impl Feed {
         }
     }
 
-    /// Ends the subscriptions; what had arrived is what the stream gives.
-    pub(super) async fn drain(mut self) -> SelectAll<Subscriber> {
-        self.renewed.close();
-        while let Some(subscription) = self.renewed.recv().await {
+    /// Ends the subscriptions that there are. What had arrived is given; what is put in their place later is read on.
+    pub(super) async fn end_current(&mut self) {
+        while let Ok(subscription) = self.renewed.try_recv() {
             self.subscriptions.push(subscription);
         }
         for subscription in self.subscriptions.iter_mut() {
             // Fails only where the connection is closed.
             let _ = subscription.drain().await;
         }
+    }
+
+    /// The next message of the subscriptions that there are; `None` once they have ended.
+    pub(super) async fn next_of_current(&mut self) -> Option<Message> {
+        self.subscriptions.next().await
+    }
+
+    /// Ends the subscriptions for good; what had arrived is what the stream gives.
+    pub(super) async fn drain(mut self) -> SelectAll<Subscriber> {
+        self.renewed.close();
+        self.end_current().await;
         self.subscriptions
     }
 }

@@ -48,7 +48,9 @@ pub(super) async fn run(inner: Arc<Inner>) {
             verify_at = Some(now + jittered(VERIFY_AFTER));
         }
         if now >= next_hello {
-            if let Err(error) = inner.hello().await {
+            if inner.is_online()
+                && let Err(error) = inner.hello().await
+            {
                 tracing::debug!(%error, "hello not sent");
             }
             next_hello = now + jittered(inner.heartbeat());
@@ -60,7 +62,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
         if verify_at.is_some_and(|at| now >= at) {
             verify_at = None;
             refresh_blocks(&inner).await;
-            if !inner.reregister_if_lost().await {
+            if inner.is_online() && !inner.reregister_if_lost().await {
                 verify_at = Some(Instant::now() + jittered(inner.heartbeat()));
             }
         }

@@ -6,6 +6,7 @@ mod config;
 mod entrance;
 mod feed;
 mod maintain;
+mod online;
 mod renew;
 mod session;
 mod snapshot;
@@ -22,7 +23,7 @@ use std::{
 
 use agentnet_proto::{AccountId, BlobRef, SharedClock, Timestamp, ids::SharedIds, rpc::BlobInfo};
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use builder::AgentNodeBuilder;
@@ -79,6 +80,14 @@ pub(crate) struct Inner {
     /// Wakes the maintenance task.
     wake: Arc<Notify>,
     cancel: CancellationToken,
+    /// Whether the node is a session that others may reach; see [`AgentNode::offline`].
+    online: AtomicBool,
+    /// Tells the intake whether messages are taken.
+    intake_wanted: watch::Sender<bool>,
+    /// The intake has ended its subscriptions, and admitted what they had.
+    intake_paused: Notify,
+    /// Held by whoever changes what the node is subscribed to.
+    switching: tokio::sync::Mutex<()>,
     owns_connection: bool,
     /// The task that panicked, after which the node is stopped.
     broken: OnceLock<&'static str>,
@@ -95,6 +104,10 @@ impl Inner {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_online(&self) -> bool {
+        self.online.load(Ordering::Acquire)
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {
@@ -148,6 +161,9 @@ impl Drop for StopOnDrop {
 pub struct AgentNode {
     pub(crate) inner: Arc<Inner>,
     tasks: Arc<Mutex<tasks::Tasks>>,
+    /// Where subscriptions that are made anew go.
+    feeds: Arc<tasks::Feeds>,
+    exit_hook: Arc<Mutex<Option<close::ExitHook>>>,
     /// What an earlier process left in the outbox's file.
     left: Arc<Mutex<Vec<DeliveryHandle>>>,
     _stop: Arc<StopOnDrop>,

@@ -3,7 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agentnet_proto::Capability;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
@@ -22,12 +21,7 @@ const RETRY: f64 = 0.05;
 const CONFIRM: Duration = Duration::from_secs(5);
 
 /// Renews until the connection is closed. After a loss of it the time begins anew.
-pub(super) async fn run(
-    inner: Arc<Inner>,
-    feeds: Feeds,
-    lifetime: Duration,
-    capabilities: Option<Vec<Capability>>,
-) {
+pub(super) async fn run(inner: Arc<Inner>, feeds: Arc<Feeds>, lifetime: Duration) {
     let mut state = inner.connection.state();
     let mut reconnects = state.borrow_and_update().reconnects;
     let mut at = Instant::now() + used(lifetime);
@@ -51,24 +45,22 @@ pub(super) async fn run(
         if !inner.connection.is_connected() {
             continue;
         }
-        match renew(&inner, &feeds, lifetime, capabilities.as_deref()).await {
+        match renew(&inner, &feeds, lifetime).await {
             Ok(()) => at = Instant::now() + used(lifetime),
             Err(error) => tracing::warn!(%error, "the connection couldn't be renewed yet; trying on"),
         }
     }
 }
 
-async fn renew(
-    inner: &Arc<Inner>,
-    feeds: &Feeds,
-    lifetime: Duration,
-    capabilities: Option<&[Capability]>,
-) -> Result<(), Error> {
+async fn renew(inner: &Arc<Inner>, feeds: &Feeds, lifetime: Duration) -> Result<(), Error> {
+    // Not while the node goes or comes: what it takes must be the same on both connections.
+    let _switching = inner.switching.lock().await;
     let connection = &inner.connection;
     let fresh = connection.fresh().await?;
     let (account, checks) = (&inner.account, inner.auth.checks());
     let subscriptions =
-        Subscriptions::open_on(connection, &fresh.client, account, capabilities, checks).await?;
+        Subscriptions::open_on(connection, &fresh.client, account, feeds.heard(), inner.is_online(), checks)
+            .await?;
     connection.round_trip_of(&fresh.client, CONFIRM).await?;
     feeds.renewed(subscriptions).await;
     let older = connection.switch_to(fresh);

@@ -17,6 +17,7 @@ use super::{Config, Inner};
 use crate::{
     auth::{Auth, Registrant},
     error::{Error, ErrorKind},
+    identity::Identity,
     registry::RegistryClient,
     send::Extras,
 };
@@ -65,6 +66,7 @@ pub(super) async fn register(
         account_id: account_id.clone(),
         capabilities: config.capabilities.clone(),
         metadata: config.metadata.clone(),
+        guest: config.identity.as_ref().is_some_and(Identity::is_guest),
         enrolment_token: config.enrolment_token.clone(),
         auth: auth.register_block(
             Registrant {
@@ -156,24 +158,29 @@ impl Inner {
                 return false;
             }
         }
-        let (clock, ids) = (self.clock.as_ref(), self.ids.as_ref());
-        match register(&self.config, &self.registry, &self.auth, Some(&self.account), clock, ids).await {
-            Ok((account, answer)) if account == self.account => {
-                tracing::info!(account = %self.account, session = answer.session_tag, "registered again");
-                self.metrics.registrations.up();
-                let session = Session::of(&answer, self.config.heartbeat);
-                *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
-                self.blocks.changed();
-                self.hello().await.is_ok()
-            }
-            Ok((account, _)) => {
-                tracing::error!(%account, mine = %self.account, "the registry gave another account; start the agent anew");
-                true
-            }
+        match self.register_again().await {
+            Ok(()) => self.hello().await.is_ok(),
             Err(error) => {
                 tracing::warn!(%error, "could not register again; trying on");
                 false
             }
         }
+    }
+
+    /// Opens another session of the same account, which the node goes on as.
+    pub(super) async fn register_again(&self) -> Result<(), Error> {
+        let (clock, ids) = (self.clock.as_ref(), self.ids.as_ref());
+        let (account, answer) =
+            register(&self.config, &self.registry, &self.auth, Some(&self.account), clock, ids).await?;
+        if account != self.account {
+            let detail = format!("the registry gave the account {account} instead of {}", self.account);
+            return Err(Error::new(ErrorKind::Auth, detail));
+        }
+        tracing::info!(%account, session = answer.session_tag, "registered again");
+        self.metrics.registrations.up();
+        let session = Session::of(&answer, self.config.heartbeat);
+        *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
+        self.blocks.changed();
+        Ok(())
     }
 }

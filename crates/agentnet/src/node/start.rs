@@ -8,11 +8,15 @@ use std::{
 use agentnet_proto::{
     AccountId, Capability, Clock, Security, SharedClock, ids::SharedIds, rpc::RegisterResponse,
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     AgentNode, Config, Inner, StopOnDrop,
+    close::ExitHook,
     config::MAX_ACCOUNTS,
     entrance::Entrance,
     renew,
@@ -36,7 +40,7 @@ use crate::{
 };
 
 /// How long the server may take to confirm the node's subscriptions.
-const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What earlier processes of the agent left.
 #[derive(Default)]
@@ -66,6 +70,7 @@ pub(super) struct Parts {
     pub(super) handling: Handling,
     pub(super) capabilities: Vec<Capability>,
     pub(super) files: Files,
+    pub(super) exit_hook: Option<ExitHook>,
 }
 
 /// A node before it has its connection for good.
@@ -128,7 +133,7 @@ impl Parts {
         connection: Connection,
         owns_connection: bool,
     ) -> Result<AgentNode, Error> {
-        let Self { config, clock, ids, handling, capabilities, files } = self;
+        let Self { config, clock, ids, handling, capabilities, files, exit_hook } = self;
         let Ready { registry, account, answer, auth, lifetime } = ready;
         let registry = registry.on(&connection);
         let began_at = clock.now();
@@ -165,6 +170,10 @@ impl Parts {
             accepting: AtomicBool::new(true),
             closed: AtomicBool::new(false),
             cancel: CancellationToken::new(),
+            online: AtomicBool::new(true),
+            intake_wanted: watch::Sender::new(true),
+            intake_paused: Notify::new(),
+            switching: tokio::sync::Mutex::new(()),
             config,
             connection,
             registry,
@@ -190,14 +199,16 @@ impl Parts {
         let stop = Arc::new(StopOnDrop(Arc::clone(&inner)));
         // Before the tasks hear confirmations of it.
         let left = inner.take_up(left)?;
-        let (tasks, feeds) = tasks::spawn(&inner, subscriptions);
+        let (tasks, feeds) = tasks::spawn(&inner, subscriptions, capabilities);
+        let feeds = Arc::new(feeds);
         if let Some(lifetime) = lifetime.filter(|_| owns_connection) {
-            let heard = listens.then_some(capabilities);
-            tasks::spawn_watched(&inner, "renewal", renew::run(Arc::clone(&inner), feeds, lifetime, heard));
+            let renewal = renew::run(Arc::clone(&inner), Arc::clone(&feeds), lifetime);
+            tasks::spawn_watched(&inner, "renewal", renewal);
         }
         inner.hello().await?;
         tracing::debug!(account = %inner.account, session = answer.session_tag, "registered");
         let (tasks, left) = (Arc::new(Mutex::new(tasks)), Arc::new(Mutex::new(left)));
-        Ok(AgentNode { inner, tasks, left, _stop: stop })
+        let exit_hook = Arc::new(Mutex::new(exit_hook));
+        Ok(AgentNode { inner, tasks, feeds, left, exit_hook, _stop: stop })
     }
 }

@@ -36,14 +36,35 @@ pub(super) struct Subscriptions {
     stored: Subscriber,
     replies: Subscriber,
     keys: Option<Subscriber>,
+    /// News of whom the account blocks, for those who take messages.
+    blocks: Option<Subscriber>,
     intake: Option<Intake>,
 }
 
-struct Intake {
-    blocks: Subscriber,
+/// The subscriptions of a node as a recipient.
+pub(super) struct Intake {
     inbox: Subscriber,
     redelivery: Subscriber,
     capabilities: Vec<Subscriber>,
+}
+
+impl Intake {
+    pub(super) async fn open_on(
+        connection: &Connection,
+        client: &Client,
+        account: &agentnet_proto::AccountId,
+        names: &[Capability],
+    ) -> Result<Self, Error> {
+        let mut capabilities = Vec::with_capacity(names.len());
+        for name in names {
+            capabilities.push(subscribe(connection, client, &Subject::Capability(name.clone())).await?);
+        }
+        Ok(Self {
+            inbox: subscribe(connection, client, &Subject::Inbox(account.clone())).await?,
+            redelivery: subscribe(connection, client, &Subject::Redelivery(account.clone())).await?,
+            capabilities,
+        })
+    }
 }
 
 async fn subscribe(connection: &Connection, client: &Client, subject: &Subject) -> Result<Subscriber, Error> {
@@ -63,15 +84,16 @@ impl Subscriptions {
         capabilities: Option<&[Capability]>,
         checks: bool,
     ) -> Result<Self, Error> {
-        Self::open_on(connection, &connection.client(), account, capabilities, checks).await
+        Self::open_on(connection, &connection.client(), account, capabilities, true, checks).await
     }
 
-    /// The same on a client that is to take the connection over.
+    /// The same on a client that is to take the connection over; as a recipient only while the node is online.
     pub(super) async fn open_on(
         connection: &Connection,
         client: &Client,
         account: &agentnet_proto::AccountId,
         capabilities: Option<&[Capability]>,
+        is_online: bool,
         checks: bool,
     ) -> Result<Self, Error> {
         let id = || account.clone();
@@ -83,21 +105,13 @@ impl Subscriptions {
             true => Some(subscribe(connection, client, &Subject::Event(EventType::Keys)).await?),
             false => None,
         };
-        let intake = match capabilities {
+        let blocks = match capabilities {
             None => None,
-            Some(names) => {
-                let mut capabilities = Vec::with_capacity(names.len());
-                for name in names {
-                    capabilities
-                        .push(subscribe(connection, client, &Subject::Capability(name.clone())).await?);
-                }
-                Some(Intake {
-                    blocks: subscribe(connection, client, &Subject::Blocks(id())).await?,
-                    inbox: subscribe(connection, client, &Subject::Inbox(id())).await?,
-                    redelivery: subscribe(connection, client, &Subject::Redelivery(id())).await?,
-                    capabilities,
-                })
-            }
+            Some(_) => Some(subscribe(connection, client, &Subject::Blocks(id())).await?),
+        };
+        let intake = match capabilities.filter(|_| is_online) {
+            None => None,
+            Some(names) => Some(Intake::open_on(connection, client, account, names).await?),
         };
         Ok(Self {
             receipts: subscribe(connection, client, &Subject::Receipts(id())).await?,
@@ -105,6 +119,7 @@ impl Subscriptions {
             stored: subscribe(connection, client, &Subject::Stored(id())).await?,
             replies,
             keys,
+            blocks,
             intake,
         })
     }
@@ -117,20 +132,35 @@ pub(super) struct Feeds {
     stored: Renewed,
     replies: Renewed,
     keys: Option<Renewed>,
+    blocks: Option<Renewed>,
     intake: Option<IntakeFeeds>,
 }
 
 struct IntakeFeeds {
-    blocks: Renewed,
+    /// What is heard beside the inbox.
+    names: Vec<Capability>,
     inbox: Renewed,
     redelivery: Renewed,
     capabilities: Renewed,
 }
 
 impl Feeds {
+    /// The capabilities that are heard; `None` for a node that takes no messages.
+    pub(super) fn heard(&self) -> Option<&[Capability]> {
+        self.intake.as_ref().map(|intake| intake.names.as_slice())
+    }
+
+    /// Hands over the subscriptions of a node that is online again.
+    pub(super) async fn resumed(&self, intake: Intake) {
+        let Some(feeds) = &self.intake else { return };
+        for (feed, subscription) in feeds.pairs(intake) {
+            let _ = feed.send(subscription).await;
+        }
+    }
+
     /// Hands over the subscriptions of a renewed connection.
     pub(super) async fn renewed(&self, subscriptions: Subscriptions) {
-        let Subscriptions { receipts, threads, stored, replies, keys, intake } = subscriptions;
+        let Subscriptions { receipts, threads, stored, replies, keys, blocks, intake } = subscriptions;
         let mut pairs = vec![
             (&self.receipts, receipts),
             (&self.threads, threads),
@@ -138,10 +168,9 @@ impl Feeds {
             (&self.replies, replies),
         ];
         pairs.extend(self.keys.as_ref().zip(keys));
+        pairs.extend(self.blocks.as_ref().zip(blocks));
         if let (Some(feeds), Some(intake)) = (&self.intake, intake) {
-            pairs.extend([(&feeds.inbox, intake.inbox), (&feeds.redelivery, intake.redelivery)]);
-            pairs.push((&feeds.blocks, intake.blocks));
-            pairs.extend(intake.capabilities.into_iter().map(|one| (&feeds.capabilities, one)));
+            pairs.extend(feeds.pairs(intake));
         }
         for (feed, subscription) in pairs {
             // Its reader has ended when the node is closing.
@@ -150,9 +179,22 @@ impl Feeds {
     }
 }
 
+impl IntakeFeeds {
+    fn pairs(&self, intake: Intake) -> impl Iterator<Item = (&Renewed, Subscriber)> {
+        let Intake { inbox, redelivery, capabilities } = intake;
+        [(&self.inbox, inbox), (&self.redelivery, redelivery)]
+            .into_iter()
+            .chain(capabilities.into_iter().map(|one| (&self.capabilities, one)))
+    }
+}
+
 /// Starts everything; with where the subscriptions of a renewed connection go.
-pub(super) fn spawn(inner: &Arc<Inner>, subscriptions: Subscriptions) -> (Tasks, Feeds) {
-    let Subscriptions { receipts, threads, stored, replies, keys, intake } = subscriptions;
+pub(super) fn spawn(
+    inner: &Arc<Inner>,
+    subscriptions: Subscriptions,
+    names: Vec<Capability>,
+) -> (Tasks, Feeds) {
+    let Subscriptions { receipts, threads, stored, replies, keys, blocks, intake } = subscriptions;
     let receipts = run(inner, "reader of receipts", receipts, |inner, message| async move {
         inner.take_receipt(&message).await;
     });
@@ -184,22 +226,24 @@ pub(super) fn spawn(inner: &Arc<Inner>, subscriptions: Subscriptions) -> (Tasks,
             }
         })
     });
-    let maintenance = maintain::run(Arc::clone(inner));
-    spawn_watched(inner, "maintenance", maintenance);
-    spawn_watched(inner, "answers to invitations", answer_invitations(Arc::clone(inner)));
-    let (mut tasks, mut feeds) =
-        (Tasks::default(), Feeds { receipts, threads, stored, replies, keys, intake: None });
-    if let Some(intake) = intake {
-        let (inbox, inbox_feed) = Feed::new([intake.inbox]);
-        let (redelivery, redelivery_feed) = Feed::new([intake.redelivery]);
-        let (capabilities, capabilities_feed) = Feed::new(intake.capabilities);
-        let blocks = run(inner, "reader of news of blocks", intake.blocks, |inner, _| async move {
+    let blocks = blocks.map(|blocks| {
+        run(inner, "reader of news of blocks", blocks, |inner, _| async move {
             inner.blocks.changed();
             if let Err(error) = inner.refresh_blocks().await {
                 tracing::debug!(%error, "whom the account blocks couldn't be read; trying on");
             }
-        });
-        feeds.intake = Some(IntakeFeeds { blocks, inbox, redelivery, capabilities });
+        })
+    });
+    let maintenance = maintain::run(Arc::clone(inner));
+    spawn_watched(inner, "maintenance", maintenance);
+    spawn_watched(inner, "answers to invitations", answer_invitations(Arc::clone(inner)));
+    let (mut tasks, mut feeds) =
+        (Tasks::default(), Feeds { receipts, threads, stored, replies, keys, blocks, intake: None });
+    if let Some(intake) = intake {
+        let (inbox, inbox_feed) = Feed::new([intake.inbox]);
+        let (redelivery, redelivery_feed) = Feed::new([intake.redelivery]);
+        let (capabilities, capabilities_feed) = Feed::new(intake.capabilities);
+        feeds.intake = Some(IntakeFeeds { names, inbox, redelivery, capabilities });
         let heard = [inbox_feed, redelivery_feed, capabilities_feed];
         tasks.intake =
             Some(spawn_watched(inner, "intake", read(Arc::clone(inner), heard, tasks.stop_intake.clone())));
@@ -251,9 +295,16 @@ async fn read(inner: Arc<Inner>, heard: [Feed; 3], stop: CancellationToken) {
     let [mut inbox, mut redelivery, mut capabilities] = heard;
     let stopped = stop.cancelled();
     tokio::pin!(stopped);
+    let mut wanted = inner.intake_wanted.subscribe();
     loop {
         let (message, source) = tokio::select! {
             () = &mut stopped => break,
+            Ok(()) = wanted.changed() => {
+                if !*wanted.borrow_and_update() {
+                    pause(&inner, [&mut inbox, &mut redelivery, &mut capabilities]).await;
+                }
+                continue;
+            }
             Some(message) = inbox.next() => (message, Source::Inbox),
             Some(message) = redelivery.next() => (message, Source::Redelivery),
             Some(message) = capabilities.next() => (message, Source::Inbox),
@@ -272,4 +323,19 @@ async fn read(inner: Arc<Inner>, heard: [Feed; 3], stop: CancellationToken) {
     while let Some((message, source)) = rest.next().await {
         inner.admit(message, source).await;
     }
+}
+
+/// Other sessions of the queue groups get what comes from now on; what is here already is admitted.
+async fn pause(inner: &Arc<Inner>, [inbox, redelivery, capabilities]: [&mut Feed; 3]) {
+    for feed in [&mut *inbox, &mut *redelivery, &mut *capabilities] {
+        feed.end_current().await;
+    }
+    for (feed, source) in
+        [(inbox, Source::Inbox), (redelivery, Source::Redelivery), (capabilities, Source::Inbox)]
+    {
+        while let Some(message) = feed.next_of_current().await {
+            inner.admit(message, source).await;
+        }
+    }
+    inner.intake_paused.notify_one();
 }

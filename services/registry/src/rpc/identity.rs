@@ -3,7 +3,7 @@
 use agentnet_proto::dev_auth::{AuthBlock, RegisterExpectation, check_register};
 use agentnet_proto::rpc::EnrolmentToken;
 use agentnet_proto::signature::PublicKey;
-use agentnet_proto::{AccountChange, AccountEvent, ErrorCode, RpcError, Security};
+use agentnet_proto::{AccountChange, AccountEvent, ErrorCode, RpcError, Security, username};
 use agentnet_store::accounts::{self, Plan, Presented, Wish};
 use agentnet_store::sessions::{self, Session};
 use agentnet_store::{StoreError, blocks, capabilities, keys};
@@ -26,6 +26,8 @@ pub(super) struct Opening<'a> {
     pub(super) auth: Option<&'a AuthBlock>,
     /// The key that asks, where NATS proved that it speaks for no account yet.
     pub(super) unknown_key: Option<&'a PublicKey>,
+    /// Whether it comes as a guest.
+    pub(super) is_guest: bool,
     /// Leave for it.
     pub(super) enrolment_token: Option<&'a EnrolmentToken>,
     /// The session's row; account and username are filled in.
@@ -75,6 +77,7 @@ pub(super) async fn settle(
         };
         let plan = accounts::plan(&mut *tx, &wish, &*app.ids, attempt).await?;
         access::check_standing(app, &plan.account_id)?;
+        check_name(&plan, opening.as_ref().is_some_and(|opening| opening.is_guest))?;
         let enrolled = match &opening {
             Some(opening) => {
                 enrolment::enrol(app, &mut tx, &plan, opening.unknown_key, opening.enrolment_token).await?
@@ -121,6 +124,19 @@ pub(super) async fn settle(
     }
     app.failures.log("register", "every plan was overtaken by other registrations");
     Err(RpcError::from(ErrorCode::IdentityFailed).into())
+}
+
+/// Guests have guests' names, and nobody else gets one. Who had such a name before keeps it.
+fn check_name(plan: &Plan, is_guest: bool) -> Result<(), RpcError> {
+    let has_guests_name = username::is_guest(&plan.username);
+    if is_guest && !has_guests_name {
+        let detail = format!("the username of a guest begins with {}", username::GUEST_PREFIX);
+        return Err(RpcError::with_detail(ErrorCode::InvalidField, detail));
+    }
+    if !is_guest && has_guests_name && plan.current_username.as_ref() != Some(&plan.username) {
+        return Err(ErrorCode::UsernameReserved.into());
+    }
+    Ok(())
 }
 
 /// The account that the key speaks for, and its username. Two registrations with one new key follow each other.

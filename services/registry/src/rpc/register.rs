@@ -63,6 +63,7 @@ pub(super) async fn register(
             Caller::Key(key) => Some(key),
             Caller::Account(_) | Caller::Anyone => None,
         },
+        is_guest: request.guest,
         enrolment_token: request.enrolment_token.as_ref(),
         session: &mut session,
     };

@@ -54,7 +54,7 @@ pub fn run(ctx: &Context, store: &IdentityStore, _: &Args) -> Result<(), Failure
                     if found.is_encrypted { "yes" } else { "no" }.to_owned(),
                     created.unwrap_or_else(|| match found.origin {
                         Origin::Original => "(original's key file)".to_owned(),
-                        Origin::Store => String::new(),
+                        Origin::Store | Origin::Guest => String::new(),
                     }),
                 ]);
                 document.identities.push(Shown::of(&found, &path));

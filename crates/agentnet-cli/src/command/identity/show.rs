@@ -18,7 +18,7 @@ pub struct Args {
 pub fn run(ctx: &Context, store: &IdentityStore, args: &Args) -> Result<(), Failure> {
     let found = store.find(&args.name)?;
     let file = match found.origin {
-        Origin::Store => store.path_of(&args.name)?,
+        Origin::Store | Origin::Guest => store.path_of(&args.name)?,
         Origin::Original => store.original_path_of(&args.name).unwrap_or_default(),
     };
     let shown = Shown::of(&found, &file);

@@ -61,6 +61,7 @@ impl Shown {
             kind: match found.origin {
                 Origin::Store => "identity",
                 Origin::Original => "original",
+                Origin::Guest => "guest",
             },
             file: file.to_owned(),
             retired: None,

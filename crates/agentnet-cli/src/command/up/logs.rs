@@ -8,6 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use agentnet::proto::log_level;
 use agentnet_service::config::{Env, LogConfig, LogFormat};
 use tracing_subscriber::{
     EnvFilter, Layer as _,
@@ -19,6 +20,7 @@ use tracing_subscriber::{
 
 use super::progress::Progress;
 use crate::{
+    cli::Global,
     failure::Failure,
     output::{
         escape::clean,
@@ -33,19 +35,28 @@ const MAX_BYTES: u64 = 10 << 20;
 /// Older files kept.
 const KEPT: u32 = 2;
 
-/// Starts logging. `-v` shows on the terminal what the file gets.
+/// Starts logging: to `--log-file` or `AGENTNET_LOG_FILE`, else to a file in `dir`. `-v` shows on the terminal what the
+/// file gets.
 ///
 /// # Errors
-/// When the file can't be opened, or `LOG_LEVEL` or `AGENTNET_LOG_FORMAT` is none.
-pub fn start(dir: &Path, verbose: u8, progress: &Progress) -> Result<(), Failure> {
+/// When the file can't be opened, or the level or `AGENTNET_LOG_FORMAT` is none.
+pub fn start(dir: &Path, options: &Global, progress: &Progress) -> Result<(), Failure> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let file = Rotating::open(dir.join(FILE), MAX_BYTES)?;
     // As the services read it when they run by themselves.
-    let config = LogConfig::from_env(&Env::process()).map_err(|error| {
+    let mut config = LogConfig::from_env(&Env::process()).map_err(|error| {
         Failure::local("usage", clean(&error.to_string()).to_string(), "set it right, or unset it")
     })?;
+    if let Some(level) = &options.log_level {
+        let named = log_level::directives(level).filter(|text| EnvFilter::try_new(text).is_ok());
+        config.filter = named.ok_or_else(|| {
+            let problem = format!("--log-level {} is none", clean(level));
+            Failure::local("usage", problem, format!("use {}", log_level::EXPECTED))
+        })?;
+    }
+    let path = options.log_file.clone().or(config.file).unwrap_or_else(|| dir.join(FILE));
+    let file = Rotating::open(path, MAX_BYTES)?;
     let filter = EnvFilter::new(&config.filter);
-    let shown = if verbose > 1 { LevelFilter::INFO } else { LevelFilter::WARN };
+    let shown = if options.verbose > 1 { LevelFilter::INFO } else { LevelFilter::WARN };
     let to_file = fmt::layer().with_ansi(false).with_writer(file);
     let to_file = match config.format {
         LogFormat::Text => to_file.with_filter(filter).boxed(),

@@ -85,7 +85,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let progress = Progress::new();
     let dir = open_data_dir(args.data_dir.clone()).await?;
-    logs::start(&dir.path().join("logs"), ctx.verbose(), &progress)?;
+    logs::start(&dir.path().join("logs"), ctx.global(), &progress)?;
     // A file of an earlier run would tell scripts that we are ready.
     if let Some(file) = &args.ready_file {
         ready::forget(file)?;
