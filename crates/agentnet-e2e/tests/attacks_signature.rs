@@ -344,8 +344,11 @@ async fn ids_and_keys_cannot_be_used_up_by_others() {
         m["payload"] = json!({"text": "first"});
     });
     let stolen_signature = sign(&mallory_id, &Purpose::Message, &stolen);
+    let mut at_mallory = world.stack.listen(format!("account.{}.stored", mallory.account_id())).await;
     world.publish(&world.bob_inbox(), Some(&stolen_signature), stolen).await;
     until(|| world.handled() == 1).await;
+    // Which of two is in the history is decided by who is checked first, not by who was sent first.
+    until_told_stored(&mut at_mallory, &id_of(&body)).await;
     world.publish(&world.bob_inbox(), Some(&signature), body.clone()).await;
     // Bob handles hers all the same, and alice hears that the history has another message under the id.
     until(|| world.handled() == 2).await;
@@ -536,4 +539,72 @@ async fn strange_json_is_refused_whoever_signs_it() {
             .await;
     }
     assert_eq!(world.handled(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receipt_for_a_capability_counts_from_who_serves_it() {
+    let world = World::start().await;
+    let mallory_id = identity("mallory");
+    let mallory = world.stack.node("mallory").identity(mallory_id.clone()).start().await.unwrap();
+    // Nobody serves it yet.
+    let handle = world.alice.send("capability:sums", json!({"text": "1+1"})).queued().await.unwrap();
+    handle.until(Stage::Stored).await.unwrap();
+    let receipt = |status: &str| {
+        let receipt = json!({
+            "message_id": handle.message_id(), "status": status, "event_at": SystemClock.now().to_string(),
+            "from_account_id": mallory.account_id(), "from_session_tag": mallory.session_tag(),
+            "to_account_id": world.alice.account_id(), "to_agent": "capability:sums", "schema_version": "1.2",
+        });
+        receipt.to_string().into_bytes()
+    };
+    let to_alice = format!("account.{}.receipts", world.alice.account_id());
+    for status in ["accepted", "processed", "rejected"] {
+        let body = receipt(status);
+        let signature = sign(&mallory_id, &Purpose::Receipt, &body);
+        world.publish(&to_alice, Some(&signature), body).await;
+    }
+    // The persister has met them once it has stored what came after.
+    mallory.send("@alice", json!({"text": "after"})).until(Stage::Stored).await.unwrap();
+    let state = || async {
+        let sql =
+            "SELECT state FROM agent_deliveries WHERE message_id = $1 AND recipient = 'capability:sums'";
+        sqlx::query_scalar::<_, String>(sql).bind(handle.message_id()).fetch_one(&world.pool).await.unwrap()
+    };
+    assert_eq!(state().await, "pending");
+    // So whoever comes to serve it still gets it, and is believed.
+    let carol_id = identity("carol");
+    let carol = world.stack.node("carol").identity(carol_id).capability("sums");
+    let carol = carol.on_message(|_| async { Ok(()) }).start().await.unwrap();
+    eventually(SOON, || async { (state().await == "processed").then_some(()) }).await;
+    carol.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_copies_of_a_suspended_account_are_nobodys() {
+    let world = World::start().await;
+    let operator = world.stack.identity("operator");
+    let operator = world.stack.node("operator").identity(operator).start().await.unwrap();
+    // Bob knows alice's key, and that she may speak.
+    world.alice.send("@bob", json!({"text": "before"})).until(Stage::Processed).await.unwrap();
+    let target = agentnet::proto::rpc::StandingRequest { target: "alice".to_owned(), ..Default::default() };
+    operator.registry().suspend(&target).await.unwrap();
+    let handled = world.handled();
+    let before = unproved(&world.bob, "suspended");
+    // She is still connected: in signed mode the token is everybody's. What she says goes nowhere as soon as the news
+    // has come.
+    eventually(SOON, || async {
+        let (body, signature) = world.genuine(|_| {});
+        world.publish(&world.bob_inbox(), Some(&signature), body).await;
+        (unproved(&world.bob, "suspended") > before).then_some(())
+    })
+    .await;
+    let settled = world.handled();
+    assert!(settled <= handled + 1, "at most what came before the news");
+    operator.registry().resume(&target).await.unwrap();
+    eventually(SOON, || async {
+        let (body, signature) = world.genuine(|_| {});
+        world.publish(&world.bob_inbox(), Some(&signature), body).await;
+        (world.handled() > settled).then_some(())
+    })
+    .await;
 }

@@ -5,7 +5,9 @@ mod support;
 use std::{future::IntoFuture as _, sync::Arc, time::Duration};
 
 use agentnet::{ErrorKind, HandlerResult, Incoming, Stage};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 use support::{SECOND, SOON, Stack, next_json, original, until};
 use tokio::{sync::Semaphore, time::timeout};
 
@@ -177,4 +179,82 @@ async fn closing_drains_what_was_accepted() {
         agents.iter().all(|agent| agent.agent_id != "bob")
     });
     gone.await;
+}
+
+/// What one sender floods a recipient with costs the others nothing: their messages are taken at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_from_one_sender_leaves_the_others_alone() {
+    let stack = Stack::start().await;
+    let bob = stack.node("bob").on_message(|_| async { Ok(()) }).start().await.unwrap();
+    let mallory = stack.register_original("mallory").await;
+    let mut refusals = stack.listen(format!("account.{}.receipts", mallory.0)).await;
+    let inbox = format!("account.{}.inbox", bob.account_id());
+    let flood = async {
+        for n in 0..5_000 {
+            let message = original(&mallory, bob.account_id(), &format!("flood{n}"), &json!({}));
+            stack.publish(inbox.clone(), &message).await;
+        }
+    };
+    let others = async {
+        for name in ["alice", "carol", "dave"] {
+            let node = stack.node(name).start().await.unwrap();
+            for n in 0..5 {
+                let sent = node.send("@bob", json!(n)).until(Stage::Processed).into_future();
+                let sent = timeout(SOON, sent).await.unwrap().unwrap();
+                assert_eq!((sent.stage, sent.refusal), (Some(Stage::Processed), None), "{name} {n}");
+            }
+            node.close().await.unwrap();
+        }
+    };
+    tokio::join!(flood, others);
+    loop {
+        let receipt = next_json(&mut refusals).await;
+        if receipt["status"] == "rejected" {
+            assert_eq!(receipt["code"], "rate_limited");
+            break;
+        }
+    }
+}
+
+/// More agents than the registry can take in are told so in time, and come in by themselves once it can.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_registrations_at_once_are_told_to_wait_and_do() {
+    let stack = Stack::start_with(&[("AGENTNET_DB_CONNECTIONS", "2")]).await;
+    let mut lock = sqlx::PgConnection::connect(stack.database_url()).await.unwrap();
+    let mut held = lock.begin().await.unwrap();
+    sqlx::query("LOCK TABLE agent_accounts IN EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
+    // Two of them all have a connection each and wait for the lock; who waits for a turn hears so before its client
+    // gives up.
+    let starts: Vec<_> = (0..8)
+        .map(|n| {
+            let node = stack.node(&format!("agent_{n}"));
+            tokio::spawn(async move { node.start().await })
+        })
+        .collect();
+    let mut asked: futures_util::stream::FuturesUnordered<_> = (0..16)
+        .map(|n| {
+            let body =
+                json!({"agent_id": format!("raw_{n}"), "name": "x", "capabilities": [], "metadata": {}});
+            stack.raw.request("registry.register", body.to_string().into())
+        })
+        .collect();
+    let busy = loop {
+        let answer =
+            timeout(SOON, asked.next()).await.unwrap().expect("one of them is told to wait").unwrap();
+        let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+        if answer["error"] == "busy" {
+            break answer;
+        }
+    };
+    assert_eq!(busy["retryable"], true, "{busy}");
+    held.rollback().await.unwrap();
+    let mut came_in = 0;
+    for start in starts {
+        match timeout(SOON, start).await.unwrap().unwrap() {
+            Ok(_) => came_in += 1,
+            // Those that had their turn already waited for the database itself.
+            Err(error) => assert_eq!(error.code(), "failed resolving account identity", "{error}"),
+        }
+    }
+    assert!(came_in >= 6, "{came_in}");
 }

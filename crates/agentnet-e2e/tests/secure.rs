@@ -251,7 +251,7 @@ async fn a_thousand_agents_connect() {
     let started = Instant::now();
     let registered = futures_util::stream::iter(0..AGENTS)
         .map(|i| stack.node(&format!("agent{i}")).heartbeat(Duration::from_secs(60)).start())
-        .buffer_unordered(32)
+        .buffer_unordered(256)
         .collect::<Vec<_>>()
         .await;
     let nodes: Vec<AgentNode> = registered.into_iter().map(Result::unwrap).collect();
@@ -268,4 +268,40 @@ async fn a_thousand_agents_connect() {
     if !cfg!(debug_assertions) {
         assert!(took < Duration::from_secs(5), "{took:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_key_without_a_token_is_told_where_to_get_one() {
+    let settings = [("AGENTNET_ENROLMENT", "token"), ("AGENTNET_ENROLMENT_TOKEN", "the-network-s-own-token")];
+    let stack = Stack::secure(&settings).await;
+    let refused = stack.node("stranger").start().await.unwrap_err();
+    assert_eq!(refused.code(), "enrolment_required");
+    let said = refused.to_string();
+    assert!(said.contains("agentnet enrol") && said.contains("AGENTNET_ENROLMENT_TOKEN"), "{said}");
+    assert!(!said.contains("own-token"), "{said}");
+    let wrong = stack.node("stranger").enrolment_token("no-such-token").start().await.unwrap_err();
+    assert_eq!(wrong.code(), "enrolment_token_invalid");
+    let node = stack.node("stranger").enrolment_token("the-network-s-own-token").start().await.unwrap();
+    node.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_tried_from_one_address_are_slowed_down_and_known_ones_are_not() {
+    let stack = Stack::secure(&[("AGENTNET_UNKNOWN_KEYS_PER_ADDRESS", "3")]).await;
+    let bob = echo(&stack, "bob").await;
+    let settings = NatsSettings::from_url(&stack.nats.url()).unwrap();
+    let mut refused = 0;
+    for _ in 0..8 {
+        match KeyDoor::open(&settings, agentnet::Identity::guest().key()).await {
+            Ok(door) => door.close().await,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused >= 4, "{refused} of 8");
+    // From the same address, with a key that is known.
+    bob.close().await.unwrap();
+    echo(&stack, "bob").await.close().await.unwrap();
 }

@@ -187,7 +187,7 @@ codes! {
     AuthNonceReplayed = "auth_nonce_replayed", 401, false;
     /// The account is bound to another key.
     AuthPublicKeyMismatch = "auth_public_key_mismatch", 403, false;
-    /// The network doesn't know the key, and it needs leave to register: ask an operator for a token (`agentnet enrol`).
+    /// The network doesn't know the key, and it needs leave to register: ask an operator for a token (`agentnet enrol`), and give it in AGENTNET_ENROLMENT_TOKEN.
     EnrolmentRequired = "enrolment_required", 401, false;
     /// The enrolment token is none, was used up, is too old, or is for another account.
     EnrolmentTokenInvalid = "enrolment_token_invalid", 403, false;

@@ -132,6 +132,34 @@ pub async fn denied(
     .map_err(StoreError::query("agent_restricted_capabilities.denied"))
 }
 
+/// Of pairs of an account and a capability those where the account may serve it: it registered it, with whichever
+/// session, and was granted it if it is restricted. What connections are given in secure mode, and no less.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn holders(
+    db: impl PgExecutor<'_>,
+    pairs: &[(&str, &str)],
+) -> Result<Vec<(String, String)>, StoreError> {
+    let (accounts, names): (Vec<&str>, Vec<&str>) = pairs.iter().copied().unzip();
+    sqlx::query_as(
+        "SELECT t.account_id, t.name FROM unnest($1::text[], $2::text[]) AS t (account_id, name) \
+         WHERE EXISTS (SELECT FROM agent_capability_grants g \
+                       WHERE g.account_id = t.account_id AND g.capability = t.name) \
+            OR (NOT EXISTS (SELECT FROM agent_restricted_capabilities r WHERE r.capability = t.name) \
+                AND (EXISTS (SELECT FROM agent_accounts a \
+                             WHERE a.account_id = t.account_id AND a.capabilities ? t.name) \
+                     OR EXISTS (SELECT FROM agent_sessions s WHERE s.account_id = t.account_id \
+                                AND jsonb_typeof(s.metadata -> 'capabilities') = 'array' \
+                                AND s.metadata -> 'capabilities' ? t.name)))",
+    )
+    .bind(accounts)
+    .bind(names)
+    .fetch_all(db)
+    .await
+    .map_err(StoreError::query("agent_capability_grants.holders"))
+}
+
 /// Accounts that registered the capability and may not serve it.
 ///
 /// # Errors

@@ -111,6 +111,7 @@ fn receipt(case: &str, number: usize, story: &Story, place: usize) -> ReceiptRow
         _ => None,
     };
     ReceiptRow {
+        needs_holder: false,
         body_sha256: None,
         message_id: format!("{case}-m{number}"),
         account_id: "bob".to_owned(),

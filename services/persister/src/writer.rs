@@ -367,6 +367,7 @@ mod tests {
 
     fn receipt() -> Item {
         Item::Receipt(Box::new(ReceiptRow {
+            needs_holder: false,
             body_sha256: None,
             message_id: "m".to_owned(),
             account_id: "a".to_owned(),

@@ -11,6 +11,7 @@ pub(crate) use agentnet_service::chain;
 use agentnet_service::stats::Stats;
 use agentnet_store::{Store, StoreError};
 use async_nats::Client;
+use tokio::sync::Semaphore;
 
 use crate::blobs::Blobs;
 use crate::cache::Caches;
@@ -27,6 +28,8 @@ pub(crate) const LOGIN_DEADLINE: Duration = Duration::from_secs(1);
 pub(crate) const QUERY_DEADLINE: Duration = Duration::from_millis(1500);
 /// The same for register, whose clients wait 5 s.
 pub(crate) const REGISTER_DEADLINE: Duration = Duration::from_secs(3);
+/// How long a registration waits for its turn. With [`REGISTER_DEADLINE`] it ends before its client gives up.
+pub(crate) const REGISTER_TURN: Duration = Duration::from_millis(1500);
 /// Room kept in an answer for what stands around its rows.
 const FRAME: usize = 8_192;
 /// A failing database fails every request; one log line per operation in this time is enough.
@@ -44,6 +47,9 @@ pub struct App {
     pub(crate) restricted: Restricted,
     pub(crate) enrolling: Enrolling,
     pub(crate) users: Users,
+    /// Registrations that work on Postgres at once: no more than it has connections for, so that those who wait do so in
+    /// the order in which they came, and hear in time when it takes too long.
+    pub(crate) registering: Semaphore,
     pub(crate) ids: SharedIds,
     pub(crate) clock: SharedClock,
     pub(crate) client: Client,

@@ -12,6 +12,7 @@ use agentnet_service::rpc::{RpcServer, StartError};
 use agentnet_service::service::{Deps, Service};
 use agentnet_service::shutdown::Shutdown;
 use agentnet_store::{Store, StoreError, sessions};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -130,6 +131,7 @@ impl Service for Registry {
             restricted: Restricted::default(),
             enrolling: Enrolling::default(),
             users: Users::new(&config),
+            registering: Semaphore::new(config.store.max_connections as usize),
             ids: Arc::new(SystemIds::new(clock.clone())),
             clock,
             client: deps.nats.client().clone(),

@@ -5,6 +5,9 @@
 mod support;
 
 use agentnet_local::testing::eventually;
+use agentnet_proto::AccountId;
+use agentnet_store::access::Reader;
+use agentnet_store::messages::{self, MessageFilter};
 use serde_json::{Value, json};
 use support::{PATIENCE, World};
 
@@ -68,6 +71,51 @@ async fn scans(world: &World, index: &str) -> i64 {
     sqlx::query_scalar("SELECT coalesce(idx_scan, 0) FROM pg_stat_user_indexes WHERE indexrelname = $1")
         .bind(index)
         .fetch_one(&world.pool)
+        .await
+        .unwrap()
+}
+
+/// In secure mode everybody reads with narrowed queries: what narrows them must not make them read everything.
+#[tokio::test]
+async fn what_an_account_may_read_is_found_through_the_indexes() {
+    let world = World::new().await;
+    // One connection, so that it tells its own figures.
+    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect(world.db.url()).await.unwrap();
+    for statement in FILL {
+        sqlx::query(statement).execute(&pool).await.unwrap();
+    }
+    let reader = Reader::Own(AccountId::new("acct_5").unwrap());
+    let all = MessageFilter::of(&reader);
+    let cases = [
+        ("everything of its own", all, 20),
+        ("a thread", MessageFilter { thread_id: Some("t5"), ..all }, 10),
+        ("words", MessageFilter { words: Some("word5"), ..all }, 1),
+        ("a peer", MessageFilter { to_account_id: Some("acct_5"), ..all }, 20),
+        ("what it sent", MessageFilter { from_account_id: Some("acct_5"), ..all }, 20),
+        ("a message", MessageFilter { message_id: Some("m5"), ..all }, 1),
+    ];
+    for (what, filter, least) in cases {
+        let before = figures(&pool).await;
+        let page = messages::page(&pool, &filter, None, 50, 1 << 20).await.unwrap();
+        let own = |row: &messages::Message| {
+            [&row.from_account_id, &row.to_account_id].iter().any(|id| id.as_deref() == Some("acct_5"))
+        };
+        assert!(
+            page.messages.len() >= least && page.messages.iter().all(own),
+            "{what}: {}",
+            page.messages.len()
+        );
+        let after = figures(&pool).await;
+        assert_eq!(after.0, before.0, "{what}: a table scan");
+        assert!(after.1 > before.1, "{what}: no index was used");
+    }
+}
+
+/// Scans of the whole table of messages, and of its indexes.
+async fn figures(pool: &sqlx::PgPool) -> (i64, i64) {
+    sqlx::query("SELECT pg_stat_force_next_flush()").execute(pool).await.unwrap();
+    sqlx::query_as("SELECT seq_scan, idx_scan FROM pg_stat_user_tables WHERE relname = 'agent_messages'")
+        .fetch_one(pool)
         .await
         .unwrap()
 }

@@ -107,11 +107,6 @@ impl Context {
         self.global.nats_url.is_some()
     }
 
-    /// How often `-v` was given.
-    pub fn verbose(&self) -> u8 {
-        self.global.verbose
-    }
-
     /// The options of every command.
     pub fn global(&self) -> &Global {
         &self.global

@@ -137,9 +137,9 @@ impl Stack {
             pairs.insert("AGENTNET_CALLOUT_SEED", secret(&seeds.issuer));
             pairs.insert("AGENTNET_CALLOUT_XKEY_SEED", secret(&seeds.xkey));
             pairs.insert("AGENTNET_SYSTEM_NKEY_SEED", secret(&seeds.system));
-            pairs.insert("AGENTNET_OPERATOR_KEYS", self.identity("operator").public_key().to_string());
             pairs.insert("AGENTNET_GATEWAY_KEYS", self.identity("gateway").public_key().to_string());
         }
+        pairs.insert("AGENTNET_OPERATOR_KEYS", self.identity("operator").public_key().to_string());
         pairs.extend(self.settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
         Env::from_pairs(pairs)
     }
@@ -336,8 +336,8 @@ pub async fn until(mut condition: impl FnMut() -> bool) {
 }
 
 /// Waits for a condition that others are asked about.
-pub async fn until_async<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
-    eventually(SOON, || condition()).await;
+pub async fn until_async<F: Future<Output = bool>>(condition: impl FnMut() -> F) {
+    eventually(SOON, condition).await;
 }
 
 pub async fn wait_disconnected(connection: &Connection) {

@@ -52,6 +52,9 @@ pub struct ResolveKeyResponse {
     /// Until when the key speaks for the account, ISO 8601; absent for its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
+    /// Whether the account is locked out: what it says now doesn't count. Absent when not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
     /// Every key the account has and had, latest first, where the history was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<KeyRow>,

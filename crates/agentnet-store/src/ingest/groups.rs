@@ -115,6 +115,7 @@ impl Groups {
 /// The word of a member that blocks the sender; what its own agents say later is the same.
 fn refusal(row: &MessageRow, member: &str) -> ReceiptRow {
     ReceiptRow {
+        needs_holder: false,
         message_id: row.message_id.clone(),
         account_id: member.to_owned(),
         session_tag: None,

@@ -162,6 +162,8 @@ pub enum Effect {
 /// One receipt. Texts as in [`MessageRow`].
 #[derive(Debug, Clone)]
 pub struct ReceiptRow {
+    /// Whether a receipt for a capability counts only from an account that may serve it (signed and secure mode).
+    pub needs_holder: bool,
     /// The message it is about.
     pub message_id: String,
     /// The account that sent it.

@@ -169,6 +169,7 @@ impl<'a> Batch<'a> {
         }
         let known = self.look_up(conn, &inserted).await?;
         let refused = self.refused(conn, &inserted, &known).await?;
+        let strangers = self.strangers(conn, &inserted, &known).await?;
         let fresh = || self.arrival.iter().copied().filter(|row| inserted.contains(&row.message_id));
         let mut groups = Groups::default();
         if !inserted.is_empty() {
@@ -196,6 +197,9 @@ impl<'a> Batch<'a> {
                 Item::Message(row) => self.repeated(row, &inserted, &known, &refused),
                 Item::Receipt(row) if self.is_foreign(row, &inserted, &known) => Verdict::Foreign,
                 Item::Receipt(row) => match self.recipient(row, &inserted, &known) {
+                    Some(recipient) if strangers.contains(&(row.account_id.as_str(), recipient)) => {
+                        Verdict::Foreign
+                    }
                     Some(recipient) => {
                         deliveries.receipt(row, recipient);
                         told.push((&**row, recipient));
@@ -263,6 +267,32 @@ impl<'a> Batch<'a> {
         let senders: Vec<&str> = senders.into_iter().collect();
         let suspended = crate::standing::suspended_of(conn, &senders).await?.into_iter().collect();
         Ok(Refused { suspended, blocked })
+    }
+
+    /// Of the receipts that speak for a capability, those of accounts that may not serve it: who says so, and for what.
+    async fn strangers<'b>(
+        &'b self,
+        conn: &mut PgConnection,
+        inserted: &HashSet<String>,
+        known: &'b HashMap<String, Known>,
+    ) -> Result<HashSet<(&'b str, &'b str)>, StoreError> {
+        let told = self.items.iter().filter_map(|item| match item {
+            Item::Receipt(row) if row.needs_holder => {
+                let recipient = self.recipient(row, inserted, known)?;
+                recipient.starts_with(CAPABILITY_PREFIX).then_some((row.account_id.as_str(), recipient))
+            }
+            _ => None,
+        });
+        let mut told: HashSet<(&str, &str)> = told.collect();
+        if told.is_empty() {
+            return Ok(told);
+        }
+        let name = |recipient: &'b str| recipient.strip_prefix(CAPABILITY_PREFIX).unwrap_or_default();
+        let pairs: Vec<(&str, &str)> = told.iter().map(|(account, to)| (*account, name(to))).collect();
+        let holders: HashSet<(String, String)> =
+            crate::capabilities::holders(conn, &pairs).await?.into_iter().collect();
+        told.retain(|(account, to)| !holders.contains(&((*account).to_owned(), name(to).to_owned())));
+        Ok(told)
     }
 
     fn repeated(

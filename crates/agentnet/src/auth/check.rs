@@ -11,7 +11,7 @@ use agentnet_proto::{
 use async_nats::Message;
 use tokio::time::Instant;
 
-use super::Auth;
+use super::{Auth, keys::Known};
 use crate::{error::Error, registry::RegistryClient};
 
 /// How long it is remembered whether a session is older than 1.2, and of how many.
@@ -58,11 +58,13 @@ impl Auth {
         self.deployment.as_ref().ok_or(Unproved::Refused(ErrorCode::AuthSchemeInvalid))
     }
 
-    /// Whether the envelope is its sender's, where the network wants that proved.
+    /// Whether the envelope is its sender's, where the network wants that proved. What comes live from an account that
+    /// is locked out doesn't count; what the network delivers was sent before.
     pub(crate) async fn check_message(
         &self,
         envelope: &Envelope,
         message: &Message,
+        is_live: bool,
         registry: &RegistryClient,
     ) -> Result<(), Unproved> {
         if !self.checks() {
@@ -75,7 +77,10 @@ impl Auth {
             // Logins' keys belong to nobody who writes blocks.
             MessageProof::Block(_) => None,
         };
-        let key = self.keys.key_of(account, signed_by, registry).await?;
+        let Known { key, is_suspended } = self.keys.key_of(account, signed_by, registry).await?;
+        if is_live && is_suspended {
+            return Err(ErrorCode::Suspended.into());
+        }
         let unnamed = Deployment::default();
         let deployment = match &proof {
             MessageProof::Header(_) => self.deployment()?,
@@ -92,7 +97,7 @@ impl Auth {
         message: &Message,
         registry: &RegistryClient,
     ) -> Result<(), Unproved> {
-        let checked = self.check_message(reply, message, registry).await;
+        let checked = self.check_message(reply, message, true, registry).await;
         if let Err(Unproved::Refused(ErrorCode::AuthMissing)) = checked
             && self
                 .is_old(reply.from_account_id.as_deref(), reply.from_session_tag.as_deref(), registry)
@@ -124,7 +129,7 @@ impl Auth {
             }
             Err(code) => return Err(code.into()),
         };
-        let key = self.keys.key_of(account, Some(&header.key), registry).await?;
+        let key = self.keys.key_of(account, Some(&header.key), registry).await?.key;
         Ok(check_header(&header, &key, &Purpose::Receipt, self.deployment()?, &message.payload)?)
     }
 

@@ -22,11 +22,19 @@ const MAX_KEYS: usize = 10_000;
 const UNSETTLED: Duration = Duration::from_secs(5);
 const MAX_UNSETTLED: usize = 10_000;
 
+/// Whose key it is, as the network said.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    pub(super) key: PublicKey,
+    /// Whether the account is locked out.
+    pub(super) is_suspended: bool,
+}
+
 /// Keys by account. They hold their decompressed points, so that checking costs no square root.
 #[derive(Debug)]
 pub(crate) struct KeyBook {
     /// Accounts' own keys.
-    keys: Mutex<TtlMap<PublicKey>>,
+    keys: Mutex<TtlMap<Known>>,
     /// Keys that logins bound, by account and key, and until when they speak for the account.
     sessions: Mutex<TtlMap<Instant>>,
     unsettled: Mutex<TtlMap<()>>,
@@ -53,12 +61,14 @@ impl KeyBook {
         account: &str,
         signed_by: Option<&PublicKey>,
         registry: &RegistryClient,
-    ) -> Result<PublicKey, Unproved> {
+    ) -> Result<Known, Unproved> {
         let own = lock(&self.keys).get(account, Instant::now()).copied();
         match (own, signed_by) {
             (Some(own), None) => return Ok(own),
-            (Some(own), Some(asked)) if own == *asked => return Ok(own),
-            (_, Some(asked)) if self.knows_session(account, asked) => return Ok(*asked),
+            (Some(own), Some(asked)) if own.key == *asked => return Ok(own),
+            (_, Some(asked)) if self.knows_session(account, asked) => {
+                return Ok(Known { key: *asked, is_suspended: false });
+            }
             _ => {}
         }
         let before = self.changes.load(Ordering::Acquire);
@@ -69,11 +79,12 @@ impl KeyBook {
         })?;
         // The registry binds no other texts.
         let key: PublicKey = found.public_key.parse().map_err(|_| Unproved::key_not_found())?;
+        let known = Known { key, is_suspended: found.suspended };
         let now = Instant::now();
         if lock(&self.unsettled).get(account, now).is_none() {
-            self.remember(account, key, &found, before, now);
+            self.remember(account, known, &found, before, now);
         }
-        Ok(key)
+        Ok(known)
     }
 
     fn knows_session(&self, account: &str, key: &PublicKey) -> bool {
@@ -81,16 +92,20 @@ impl KeyBook {
         lock(&self.sessions).get(&session(account, &key.to_string()), now).is_some_and(|until| now < *until)
     }
 
-    fn remember(&self, account: &str, key: PublicKey, found: &ResolveKeyResponse, before: u64, now: Instant) {
+    fn remember(&self, account: &str, known: Known, found: &ResolveKeyResponse, before: u64, now: Instant) {
         // Changes are counted under this lock.
         let mut keys = lock(&self.keys);
         if self.changes.load(Ordering::Acquire) != before {
             return;
         }
         let Some(expires_at) = &found.expires_at else {
-            keys.insert(account, key, now);
+            keys.insert(account, known, now);
             return;
         };
+        // Of what a login bound only the time is remembered: that of an account that is locked out is asked for each time.
+        if known.is_suspended {
+            return;
+        }
         // Both by the registry's clock.
         let times = Timestamp::parse(expires_at).zip(Timestamp::parse(&found.resolved_at));
         let left = times.and_then(|(end, asked)| u64::try_from(end.duration_since(asked)).ok());

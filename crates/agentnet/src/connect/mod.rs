@@ -238,8 +238,8 @@ fn refused(settings: &NatsSettings) -> Error {
     let target = settings.redacted();
     let detail = match &settings.auth {
         NatsAuth::NkeySeed(_) => format!(
-            "the network at {target} doesn't let this key in: it was revoked or rotated out, or its account is suspended; \
-             the logs of the registry and of nats-server say which"
+            "the network at {target} doesn't let this key in: it was revoked or rotated out, its account is suspended, or too \
+             many new keys came from this address at once; the logs of the registry and of nats-server say which"
         ),
         NatsAuth::Open | NatsAuth::Token(_) | NatsAuth::UserPassword(..) => format!(
             "the NATS server at {target} refused the credentials; check the user part of the NATS URL, and \

@@ -139,7 +139,8 @@ impl Inner {
         if !self.auth.checks() {
             return Ok(());
         }
-        self.auth.check_message(envelope, message, &self.registry).await?;
+        let is_live = source == Source::Inbox;
+        self.auth.check_message(envelope, message, is_live, &self.registry).await?;
         self.check_addressee(envelope)?;
         // What was sent earlier either came in live then, or comes by redelivery, where Postgres knows how it ended.
         let remembered_since =

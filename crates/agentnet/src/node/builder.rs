@@ -35,7 +35,7 @@ pub struct AgentNodeBuilder {
     handling: Handling,
     clock: SharedClock,
     ids: Option<SharedIds>,
-    exit_hook: Option<ExitHook>,
+    exit_hook: ExitHook,
 }
 
 impl AgentNodeBuilder {
@@ -46,7 +46,7 @@ impl AgentNodeBuilder {
             handling: Handling::default(),
             clock: SystemClock::shared(),
             ids: None,
-            exit_hook: None,
+            exit_hook: ExitHook::default(),
         }
     }
 
@@ -154,7 +154,7 @@ impl AgentNodeBuilder {
         F: FnOnce(AgentNode) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        self.exit_hook = Some(Box::new(move |node| Box::pin(hook(node))));
+        self.exit_hook = ExitHook::of(move |node| Box::pin(hook(node)));
         self
     }
 

@@ -3,7 +3,7 @@
 use std::{
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::{PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -23,8 +23,23 @@ pub(super) const INTAKE_END: Duration = Duration::from_secs(1);
 /// How long the last bytes may take to be written.
 pub(super) const FLUSH: Duration = Duration::from_secs(2);
 
-/// What an agent does last.
-pub(super) type ExitHook = Box<dyn FnOnce(AgentNode) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+type Hook = Box<dyn FnOnce(AgentNode) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// What an agent does last, once.
+#[derive(Clone, Default)]
+pub(super) struct ExitHook(Arc<Mutex<Option<Hook>>>);
+
+impl ExitHook {
+    pub(super) fn of(
+        hook: impl FnOnce(AgentNode) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + 'static,
+    ) -> Self {
+        Self(Arc::new(Mutex::new(Some(Box::new(hook)))))
+    }
+
+    fn take(&self) -> Option<Hook> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
 
 impl AgentNode {
     /// Ends the session in order: takes no more messages (other sessions of the account get them), lets handlers
@@ -138,8 +153,7 @@ impl AgentNode {
     }
 
     async fn run_exit_hook(&self) {
-        let hook = self.exit_hook.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(hook) = hook else { return };
+        let Some(hook) = self.exit_hook.take() else { return };
         let limit = self.inner.config.drain_timeout;
         let ended = timeout(limit, AssertUnwindSafe(async { hook(self.clone()).await }).catch_unwind()).await;
         match ended {

@@ -163,7 +163,7 @@ pub struct AgentNode {
     tasks: Arc<Mutex<tasks::Tasks>>,
     /// Where subscriptions that are made anew go.
     feeds: Arc<tasks::Feeds>,
-    exit_hook: Arc<Mutex<Option<close::ExitHook>>>,
+    exit_hook: close::ExitHook,
     /// What an earlier process left in the outbox's file.
     left: Arc<Mutex<Vec<DeliveryHandle>>>,
     _stop: Arc<StopOnDrop>,

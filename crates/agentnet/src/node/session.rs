@@ -86,6 +86,39 @@ pub(super) async fn register(
     Ok((account, answer))
 }
 
+/// How long a start goes on asking a registry that says it has too much to do.
+const BUSY_PATIENCE: Duration = Duration::from_secs(20);
+/// First pause before it asks again; it doubles.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// Longest such pause.
+const BUSY_PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// [`register`], again while the registry answers that too many register at once.
+pub(super) async fn register_patiently(
+    config: &Config,
+    registry: &RegistryClient,
+    auth: &Auth,
+    clock: &dyn Clock,
+    ids: &dyn IdGen,
+) -> Result<(AccountId, RegisterResponse), Error> {
+    let give_up = Instant::now() + BUSY_PATIENCE;
+    let mut pause = BUSY_PAUSE;
+    loop {
+        let error = match register(config, registry, auth, None, clock, ids).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::RateLimited) => error,
+            done => return done,
+        };
+        // At random, so that those who were turned away together don't come back together.
+        let wait = pause.mul_f64(rand::random_range(0.5..=1.0));
+        if Instant::now() + wait >= give_up {
+            return Err(error);
+        }
+        tracing::debug!(%error, ?wait, "the registry has too much to do; asking again");
+        tokio::time::sleep(wait).await;
+        pause = (pause * 2).min(BUSY_PAUSE_MAX);
+    }
+}
+
 impl Inner {
     pub(super) fn heartbeat(&self) -> Duration {
         self.session.read().unwrap_or_else(PoisonError::into_inner).heartbeat

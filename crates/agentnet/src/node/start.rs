@@ -20,7 +20,7 @@ use super::{
     config::MAX_ACCOUNTS,
     entrance::Entrance,
     renew,
-    session::{Session, register},
+    session::{Session, register_patiently},
     tasks::{self, Subscriptions},
 };
 use crate::{
@@ -70,7 +70,7 @@ pub(super) struct Parts {
     pub(super) handling: Handling,
     pub(super) capabilities: Vec<Capability>,
     pub(super) files: Files,
-    pub(super) exit_hook: Option<ExitHook>,
+    pub(super) exit_hook: ExitHook,
 }
 
 /// A node before it has its connection for good.
@@ -119,7 +119,7 @@ impl Parts {
         };
         let auth = Auth::new(security, deployment, signer, block);
         let (account, answer) =
-            register(config, &registry, &auth, None, clock.as_ref(), ids.as_ref()).await?;
+            register_patiently(config, &registry, &auth, clock.as_ref(), ids.as_ref()).await?;
         let registry = match security {
             Security::Secure => registry.as_account(account.clone()),
             Security::Open | Security::Signed => registry,
@@ -208,7 +208,6 @@ impl Parts {
         inner.hello().await?;
         tracing::debug!(account = %inner.account, session = answer.session_tag, "registered");
         let (tasks, left) = (Arc::new(Mutex::new(tasks)), Arc::new(Mutex::new(left)));
-        let exit_hook = Arc::new(Mutex::new(exit_hook));
         Ok(AgentNode { inner, tasks, feeds, left, exit_hook, _stop: stop })
     }
 }

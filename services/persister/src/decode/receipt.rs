@@ -38,6 +38,7 @@ pub(super) fn decode(raw: &Raw, rules: &Rules) -> Result<Decoded, Refusal> {
         None => None,
     };
     let row = ReceiptRow {
+        needs_holder: rules.is_signed,
         body_sha256,
         effect: effect(&receipt),
         account_id: account.to_owned(),

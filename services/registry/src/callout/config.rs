@@ -1,5 +1,6 @@
 //! What the auth callout is told.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use agentnet_service::config::{ConfigError, Env, user_seed};
@@ -24,7 +25,13 @@ pub struct CalloutConfig {
     pub system_seed: Option<SecretString>,
     /// `AGENTNET_CONNECTION_SECONDS`: how long a connection is let in for at most. 1 h.
     pub lifetime: Duration,
+    /// `AGENTNET_UNKNOWN_KEYS_PER_ADDRESS`: how many connections of keys that the network doesn't know one address may
+    /// open at once at one replica; a fortieth of it comes back each second. 2,000.
+    pub unknown_per_address: NonZeroU32,
 }
+
+/// `AGENTNET_UNKNOWN_KEYS_PER_ADDRESS` unless set: all agents of a large machine may come at once.
+pub const DEFAULT_UNKNOWN_PER_ADDRESS: u32 = 2_000;
 
 impl CalloutConfig {
     /// Reads the section.
@@ -58,7 +65,14 @@ impl CalloutConfig {
             .transpose()?;
         let range = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
         let lifetime = env.seconds("AGENTNET_CONNECTION_SECONDS", DEFAULT_LIFETIME, range)?;
-        Ok(Self { issuer_seed, xkey_seed, system_seed, lifetime })
+        let unknown = env.integer(
+            "AGENTNET_UNKNOWN_KEYS_PER_ADDRESS",
+            DEFAULT_UNKNOWN_PER_ADDRESS.into(),
+            1..=1_000_000,
+        )?;
+        let unknown_per_address =
+            u32::try_from(unknown).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        Ok(Self { issuer_seed, xkey_seed, system_seed, lifetime, unknown_per_address })
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Grant {
     pub(super) name: String,
     pub(super) permissions: Permissions,
     pub(super) lifetime: Duration,
+    /// Whether the key speaks for no account yet.
+    pub(super) is_unknown: bool,
 }
 
 /// A key that asks to be let in.
@@ -178,7 +180,8 @@ fn grant(
     let Some(standing) = standing else {
         let no_account = |code| Refusal::NoPermissions(code, "of no account".to_owned());
         let permissions = Role::Unknown { key }.permissions().map_err(no_account)?;
-        return Ok(Grant { name: key.to_nkey(), permissions, lifetime: lifetime.min(UNKNOWN_LIFETIME) });
+        let lifetime = lifetime.min(UNKNOWN_LIFETIME);
+        return Ok(Grant { name: key.to_nkey(), permissions, lifetime, is_unknown: true });
     };
     let id = &standing.account_id;
     if let Some(how) = &standing.ended_as {
@@ -207,7 +210,8 @@ fn grant(
         _ if operator => Role::Operator { account, key, capabilities },
         _ => Role::Agent { account, key, capabilities },
     };
-    Ok(Grant { name: id.clone(), permissions: role.permissions().map_err(refused)?, lifetime })
+    let permissions = role.permissions().map_err(refused)?;
+    Ok(Grant { name: id.clone(), permissions, lifetime, is_unknown: false })
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod response;
 mod seal;
 mod serve;
 mod server_config;
+mod strangers;
 
 pub use self::config::{CalloutConfig, DEFAULT_LIFETIME, NATS_ACCOUNT};
 pub use self::jwt::JwtError;

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::config::{CalloutConfig, NATS_ACCOUNT};
 use super::desk::{Desk, Grant};
+use super::strangers::Strangers;
 use super::{Admission, Issuer, IssuerError, Request, SUBJECT, SealError, Sealer, XKEY_HEADER};
 use crate::app::{App, chain};
 
@@ -46,6 +47,7 @@ struct Callout {
     sealer: Sealer,
     desk: Desk,
     lifetime: Duration,
+    strangers: Strangers,
 }
 
 /// Subscribes and answers until `stop`; what is being answered then is answered.
@@ -63,6 +65,7 @@ pub(crate) async fn start(
         sealer: Sealer::from_seed(&config.xkey_seed)?,
         desk,
         lifetime: config.lifetime,
+        strangers: Strangers::new(config.unknown_per_address),
         client,
     });
     let requests = callout.client.queue_subscribe(SUBJECT, REGISTRY_QUEUE.to_owned()).await?;
@@ -119,13 +122,16 @@ impl Callout {
         let request = Request::decode(&token, now).map_err(|error| chain(&error))?;
         let verdict = match request.prove() {
             Ok(key) => match self.desk.ask(key, &request.server_id, request.client_id).await {
+                Ok(grant) if grant.is_unknown && !self.strangers.admit(&request.host) => {
+                    Err("rate_limited: too many keys that the network doesn't know come at once".to_owned())
+                }
                 Ok(grant) => Ok((key, grant)),
                 Err(refusal) => Err(refusal.to_string()),
             },
             Err(error) => Err(error.to_string()),
         };
         let answer = match verdict {
-            Ok((key, Grant { name, permissions, lifetime })) => {
+            Ok((key, Grant { name, permissions, lifetime, .. })) => {
                 metrics::counter!("agentnet_registry_callout_total", "outcome" => "admitted").increment(1);
                 let lifetime = jittered(lifetime.min(self.lifetime));
                 let admission = Admission { name: &name, key: &key, permissions: &permissions, lifetime };

@@ -10,9 +10,10 @@ use agentnet_proto::subject::AccountId;
 use agentnet_proto::{ErrorCode, RpcError, Security, schema_version};
 use agentnet_store::accounts::{Presented, Wish};
 use agentnet_store::sessions::Session;
+use tokio::time::timeout;
 
 use super::identity::{self, Opening};
-use crate::app::{App, REGISTER_DEADLINE};
+use crate::app::{App, REGISTER_DEADLINE, REGISTER_TURN};
 use crate::caller::{Call, Caller};
 use crate::presence::Opened;
 use crate::signed::{self, Signed};
@@ -66,6 +67,10 @@ pub(super) async fn register(
         is_guest: request.guest,
         enrolment_token: request.enrolment_token.as_ref(),
         session: &mut session,
+    };
+    let Ok(Ok(_turn)) = timeout(REGISTER_TURN, app.registering.acquire()).await else {
+        let detail = "more agents register at once than the registry can take in; try again";
+        return Err(RpcError::with_detail(ErrorCode::Busy, detail));
     };
     let work = identity::settle(&app, &wish, &presented, Some(opening));
     let settled = app.within("db.register", REGISTER_DEADLINE, ErrorCode::IdentityFailed, work).await?;

@@ -34,6 +34,7 @@ pub(super) async fn resolve_key(
         }
     };
     Ok(ResolveKeyResponse {
+        suspended: app.suspended.contains(&request.account_id),
         account_id: request.account_id,
         public_key: public_key.to_string(),
         resolved_at: app.now().to_string(),
@@ -70,6 +71,7 @@ async fn history(app: &App, account_id: String) -> Result<ResolveKeyResponse, Rp
         resolved_at: now.to_string(),
         expires_at: None,
         keys: spans.into_iter().map(|span| key_row(span, now)).collect(),
+        suspended: app.suspended.contains(&account_id),
         account_id,
     })
 }

@@ -8,6 +8,7 @@ use std::{
 
 use agentnet::{
     AgentNode, Target,
+    connect::Connection,
     proto::{AccountId, Envelope, IdGen as _, Payload, Subject, SystemClock, SystemIds},
 };
 use futures_util::StreamExt as _;
@@ -91,17 +92,22 @@ async fn join(ctx: &Context, network: &Network) -> Result<(AgentNode, mpsc::Rece
         .await?;
     if let Ok(account) = AccountId::new(node.account_id()) {
         let subject = Subject::Inbox(account).to_string();
-        if let Ok(mut inbox) = node.connection().client().subscribe(subject).await {
-            tokio::spawn(async move {
-                while let Some(message) = inbox.next().await {
-                    if let Ok(envelope) = Envelope::decode(&message.payload) {
-                        let _ = heard.try_send(Heard { envelope: Box::new(envelope), ours: false });
-                    }
-                }
-            });
-        }
+        tokio::spawn(overhear(node.connection().clone(), subject, heard));
     }
     Ok((node, incoming))
+}
+
+/// Hears everything on the subject until the connection is closed. In secure mode connections are renewed, and a
+/// subscription ends with the one it was made on.
+async fn overhear(connection: Connection, subject: String, heard: mpsc::Sender<Heard>) {
+    while !connection.state().borrow().closed && !heard.is_closed() {
+        let Ok(mut inbox) = connection.client().subscribe(subject.clone()).await else { return };
+        while let Some(message) = inbox.next().await {
+            if let Ok(envelope) = Envelope::decode(&message.payload) {
+                let _ = heard.try_send(Heard { envelope: Box::new(envelope), ours: false });
+            }
+        }
+    }
 }
 
 /// A message that came by itself.
