@@ -8,6 +8,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     os::unix::fs::PermissionsExt as _,
     process::Stdio,
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -259,8 +260,12 @@ fn watch_prints_json_lines() {
     }
 }
 
+/// Chats are sessions of one account: what comes for one may be given to the other.
+static CHATS: Mutex<()> = Mutex::new(());
+
 #[test]
 fn chat_takes_piped_lines() {
+    let _alone = CHATS.lock().unwrap_or_else(PoisonError::into_inner);
     let chat = |args: &[&str], input: &str| {
         let mut all = vec!["chat", "--to-username", "echo_bot"];
         all.extend(args);
@@ -302,6 +307,7 @@ fn chat_takes_piped_lines() {
 
 #[test]
 fn chat_on_a_terminal() {
+    let _alone = CHATS.lock().unwrap_or_else(PoisonError::into_inner);
     let place = shared().place;
     let mut command = place.command(&["chat", "--to-username", "echo_bot", "--color", "never"]);
     command

@@ -246,6 +246,9 @@ pub struct Envelope {
     /// Where the reply goes; a NATS reply subject wins over it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<String>,
+    /// The stream on which the sender of a request reads the reply while it is written, from 1.2 on: one subject token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply_stream: Option<String>,
     /// The original's signature block, `dev-ed25519-v1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Map<String, Value>>,
@@ -452,7 +455,8 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
         let (mut sent_at, mut ttl_ms, mut expires_at) = (None, None, None);
         let (mut trace_id, mut thread_id, mut parent_message_id) = (None, None, None);
         let (mut kind, mut schema_version, mut idempotency_key) = (None, None, None);
-        let (mut reply_to, mut auth, mut hops, mut content_type) = (None, None, None, None);
+        let (mut reply_to, mut reply_stream, mut auth) = (None, None, None);
+        let (mut hops, mut content_type) = (None, None);
         let mut priority: Option<Option<String>> = None;
         let mut to_members = None;
         let mut payload: Option<Payload> = None;
@@ -476,6 +480,7 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
                 "schema_version" => once!(schema_version, map, OptString, "schema_version"),
                 "idempotency_key" => once!(idempotency_key, map, OptString, "idempotency_key"),
                 "reply_to" => once!(reply_to, map, OptString, "reply_to"),
+                "reply_stream" => once!(reply_stream, map, OptString, "reply_stream"),
                 "auth" => once!(auth, map, OptObject, "auth"),
                 "priority" => once!(priority, map, OptString, "priority"),
                 "hops" => once!(hops, map, OptInt, "hops"),
@@ -520,6 +525,7 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
             schema_version: schema_version.flatten().unwrap_or_else(|| schema_version::DEFAULT.to_owned()),
             idempotency_key: idempotency_key.flatten(),
             reply_to: reply_to.flatten(),
+            reply_stream: reply_stream.flatten(),
             auth: auth.flatten(),
             priority,
             hops: hops.flatten(),

@@ -283,6 +283,14 @@ codes! {
     HandlerError = "handler_error", 502, false;
     /// The recipient has no handler for this kind of message; ask its owner what it takes.
     NoHandler = "no_handler", 501, false;
+    /// The streamed text is longer, or takes longer, than allowed; say less, or send it in parts.
+    StreamTooLong = "stream_too_long", 413, false;
+    /// The streamed text broke off: its sender failed, or is gone.
+    StreamBroken = "stream_broken", 502, false;
+    /// The streamed text isn't what was announced: hash or finished text differ from the deltas.
+    StreamMismatch = "stream_mismatch", 502, false;
+    /// The stream was cancelled by its reader.
+    StreamCancelled = "stream_cancelled", 409, false;
     /// The message is addressed to somebody else.
     WrongRecipient = "wrong_recipient", 403, false;
 

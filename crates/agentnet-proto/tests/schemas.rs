@@ -5,7 +5,9 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use agentnet_proto::{AccountEvent, Block, Envelope, ErrorCode, Receipt, RpcError, StoredNotice, rpc};
+use agentnet_proto::{
+    AccountEvent, Block, Envelope, ErrorCode, Receipt, RpcError, StoredNotice, StreamFrame, rpc,
+};
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
 
@@ -17,6 +19,7 @@ fn all() -> Vec<(&'static str, Value)> {
     vec![
         ("envelope", schema::<Envelope>()),
         ("block", schema::<Block>()),
+        ("stream_frame", schema::<StreamFrame>()),
         ("receipt", schema::<Receipt>()),
         ("stored_notice", schema::<StoredNotice>()),
         ("rpc_error", schema::<RpcError>()),

@@ -50,6 +50,8 @@ pub enum ErrorKind {
     InvalidTarget,
     /// The capability can't be addressed.
     InvalidCapability,
+    /// A streamed text broke off, grew too long, was cancelled, or isn't what was announced: the code says which.
+    Stream,
     /// Another argument or setting can't be used.
     InvalidArgument,
     /// The outbox is full and its policy is to fail.
@@ -87,6 +89,7 @@ impl ErrorKind {
             C::OutboxFull => Self::OutboxFull,
             C::FileInUse | C::FileOfAnother | C::FileDamaged | C::FileUnavailable => Self::File,
             C::Closed => Self::Closed,
+            C::StreamTooLong | C::StreamBroken | C::StreamMismatch | C::StreamCancelled => Self::Stream,
             C::ReplySubjectForbidden => Self::ReplySubjectForbidden,
             C::StoreUnavailable | C::Internal => Self::RegistryFailed,
             C::LoginThrottled => Self::RateLimited,
@@ -131,6 +134,7 @@ impl ErrorKind {
             Self::InvalidTarget => ErrorCode::InvalidTarget,
             Self::InvalidCapability => ErrorCode::InvalidCapability,
             Self::InvalidArgument => ErrorCode::InvalidField,
+            Self::Stream => ErrorCode::StreamBroken,
             Self::OutboxFull => ErrorCode::OutboxFull,
             Self::File => ErrorCode::FileUnavailable,
             Self::Closed => ErrorCode::Closed,

@@ -59,6 +59,8 @@
 //!
 //! - [`AgentNode`]: an agent; [`Sdk`]: the same in one call per workflow; [`AgentWrapper`]: the original's adapter.
 //! - [`AgentNode::add_handler`]: handlers of threads, kinds and [blocks](proto::Block); [`AgentNode::quick_send`].
+//! - [`AgentNode::send_stream`], [`AgentNode::request_stream`], [`AgentNode::add_stream_handler`]: texts that are read while
+//!   they are written; [`sse`]: from language models.
 //! - [`RegistryClient`]: who is there and what was said, without registering; [`list_online_agents`].
 //! - [`connect`]: the connection and its settings; [`Target`]: how recipients are written.
 //! - [`identity`]: the key of an agent, in a file; [`evidence`]: who sent what is stored.
@@ -93,6 +95,8 @@ mod registry;
 mod request;
 mod sdk;
 mod send;
+pub mod sse;
+mod streams;
 mod target;
 mod ttl_map;
 mod wrapper;
@@ -115,3 +119,8 @@ pub use sdk::{Sdk, SdkBuilder, SdkResult, ThreadSession, new_thread_id};
 pub use send::{Delivery, DeliveryHandle, MemberDelivery, Refusal, SendMessage, Stage};
 pub use target::{IntoTarget, Target};
 pub use wrapper::{AgentWrapper, To};
+
+// What is read while it is written.
+pub use streams::{
+    DEFAULT_STREAM_TIME, IntoDelta, SendStream, StreamReader, StreamRequest, StreamSent, StreamedText,
+};

@@ -87,6 +87,7 @@ pub(crate) struct Metrics {
     pub(crate) receipt_timeouts: Counter,
     pub(crate) receipts_resent: Counter,
     pub(crate) replies_refused: Counter,
+    pub(crate) frames_refused: Counter,
     unproved: Mutex<BTreeMap<&'static str, u64>>,
     pub(crate) registrations: Counter,
     pub(crate) username_hits: Counter,
@@ -146,6 +147,7 @@ impl Metrics {
             receipt_timeouts: c(),
             receipts_resent: c(),
             replies_refused: c(),
+            frames_refused: c(),
             unproved: Mutex::default(),
             registrations: c(),
             username_hits: c(),
@@ -264,6 +266,8 @@ pub struct MetricsSnapshot {
     pub requests_waiting: usize,
     /// Replies refused: from another account, for no request of ours, or unreadable.
     pub replies_refused_count: u64,
+    /// Frames of streams that weren't what they said, or whose sender isn't proved.
+    pub frames_refused_count: u64,
     /// Messages, receipts and replies that didn't count because nothing proved that they are their sender's, and for
     /// this agent, by code. Nobody was told.
     pub unproved: BTreeMap<String, u64>,

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     future::{Future, IntoFuture},
     pin::Pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -26,6 +26,7 @@ use crate::{
     node::{AgentNode, Inner},
     outbox::Progress,
     send::{DeliveryHandle, Draft, MIN_RECEIPT_TIMEOUT, Patience, Route, draft_options},
+    streams::Following,
     target::{IntoTarget, Target},
 };
 
@@ -240,6 +241,26 @@ pub struct RequestMessage<'a> {
     draft: Draft,
     timeout: Duration,
     receipt_timeout: Duration,
+    /// The stream on which the reply is read while it is written.
+    stream: Option<Arc<Following>>,
+}
+
+/// A request that is on its own.
+pub(crate) struct Asking {
+    target: Result<Target, Error>,
+    payload: Result<Payload, Error>,
+    draft: Draft,
+    timeout: Duration,
+    receipt_timeout: Duration,
+    stream: Arc<Following>,
+}
+
+impl Asking {
+    pub(crate) async fn ask(self, node: &AgentNode) -> Result<Reply, Error> {
+        let Self { target, payload, draft, timeout, receipt_timeout, stream } = self;
+        let stream = Some(stream);
+        RequestMessage { node, target, payload, draft, timeout, receipt_timeout, stream }.run().await
+    }
 }
 
 impl<'a> RequestMessage<'a> {
@@ -252,10 +273,22 @@ impl<'a> RequestMessage<'a> {
             draft: Draft::new(kind::REQUEST, Payload::default()),
             timeout: config.request_timeout,
             receipt_timeout: config.receipt_timeout,
+            stream: None,
         }
     }
 
     draft_options!();
+
+    pub(crate) fn node(&self) -> &'a AgentNode {
+        self.node
+    }
+
+    /// The same, with its reply on a stream.
+    pub(crate) fn on_stream(self, stream: Arc<Following>) -> Asking {
+        let Self { target, payload, mut draft, timeout, receipt_timeout, .. } = self;
+        draft.reply_stream = Some(stream.id.clone());
+        Asking { target, payload, draft, timeout, receipt_timeout, stream }
+    }
 
     /// How long the reply may take; 5 s unless set. The request lives no longer than that.
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -283,6 +316,9 @@ impl<'a> RequestMessage<'a> {
         if matches!(route, Route::Thread(..)) {
             let detail = "a request goes to one agent; name an account, a username or a capability";
             return Err(Error::new(ErrorKind::InvalidTarget, detail));
+        }
+        if let (Some(stream), Some(account)) = (&self.stream, route.account()) {
+            stream.expect(account.clone());
         }
         let message_id = draft.message_id.take().unwrap_or_else(|| inner.ids.message_id());
         draft.message_id = Some(message_id.clone());
@@ -323,7 +359,9 @@ impl<'a> RequestMessage<'a> {
                     _ => Err(error),
                 }
             }
-            () = sleep_until(deadline) => Err(timed_out(timeout, self.node.why_late(&handle)).message(&message_id)),
+            () = too_late(deadline, self.stream.as_deref()) => {
+                Err(timed_out(timeout, self.node.why_late(&handle)).message(&message_id))
+            }
         };
         if outcome.is_ok() {
             // Who answers has admitted it. Its receipt may be late or lost, and history must hold both sides.
@@ -336,6 +374,14 @@ impl<'a> RequestMessage<'a> {
 
 fn finish(envelope: Envelope) -> Result<Reply, Error> {
     if envelope.kind == kind::ERROR { Err(error_of(&envelope)) } else { Ok(Reply { envelope }) }
+}
+
+/// Until the deadline. A reply that is being written by then has the time of a stream.
+async fn too_late(deadline: Instant, stream: Option<&Following>) {
+    sleep_until(deadline).await;
+    if let Some(stream) = stream.filter(|stream| stream.has_begun()) {
+        sleep_until(stream.deadline()).await;
+    }
 }
 
 fn timed_out(timeout: Duration, why: &str) -> Error {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentnet::{
-    AgentNode, ErrorKind, Target,
+    AgentNode, Error, ErrorKind, StreamReader, Target,
     proto::{Envelope, Payload},
 };
 
@@ -28,11 +28,15 @@ pub struct Question<'a> {
     pub timeout: Duration,
 }
 
-/// Asks, and waits for the reply.
+/// Asks, and waits for the reply. One that comes piece by piece is said as it comes.
 ///
 /// # Errors
 /// [`Failure::RequestTimeout`] when no reply came in time; what the agent or the network refused otherwise.
-pub async fn ask(node: &AgentNode, question: Question<'_>) -> Result<Envelope, Failure> {
+pub async fn ask(
+    node: &AgentNode,
+    question: Question<'_>,
+    said: impl FnMut(String) -> Result<(), Failure>,
+) -> Result<Envelope, Failure> {
     let mut request = node.request(question.target, question.payload).timeout(question.timeout);
     if let Some(thread) = question.thread {
         request = request.thread(thread);
@@ -43,11 +47,29 @@ pub async fn ask(node: &AgentNode, question: Question<'_>) -> Result<Envelope, F
     if let Some(key) = question.idempotency_key {
         request = request.idempotency_key(key);
     }
-    match request.await {
-        Ok(reply) => Ok(reply.into_envelope()),
-        Err(error) if error.kind() == ErrorKind::Timeout => {
-            Err(Failure::RequestTimeout { detail: format!("{}: {}", question.who, error.detail()) })
+    let failed = |error: Error| match error.kind() {
+        ErrorKind::Timeout => {
+            Failure::RequestTimeout { detail: format!("{}: {}", question.who, error.detail()) }
         }
-        Err(error) => Err(error.into()),
+        _ => error.into(),
+    };
+    read(request.streamed().await.map_err(failed)?, said, failed).await
+}
+
+async fn read(
+    mut answer: StreamReader,
+    mut said: impl FnMut(String) -> Result<(), Failure>,
+    failed: impl Fn(Error) -> Failure,
+) -> Result<Envelope, Failure> {
+    while let Some(delta) = answer.next_delta().await {
+        let delta = delta.map_err(&failed)?;
+        // What is said at once is shown as the reply that it is.
+        if answer.is_live() {
+            said(delta)?;
+        }
     }
+    let whole = answer.finish().await.map_err(&failed)?;
+    let reply =
+        whole.reply.ok_or_else(|| Failure::local("internal", "the reply is missing".to_owned(), ""))?;
+    Ok(reply.into_envelope())
 }

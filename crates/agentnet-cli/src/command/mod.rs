@@ -37,6 +37,7 @@ mod join;
 mod messages;
 mod payload;
 mod secret_input;
+mod typed;
 
 use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
 

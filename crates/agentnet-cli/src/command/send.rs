@@ -8,13 +8,14 @@ use serde::Serialize;
 use super::{
     Context, blob,
     join::{self, About},
-    payload, spinner,
+    payload, spinner, typed,
 };
 use crate::{
     args::{To, seconds},
     failure::Failure,
     output::{
         escape::clean,
+        note,
         style::{DIM, GOOD, WARN, paint},
     },
 };
@@ -47,8 +48,12 @@ pub struct Args {
     /// Put this file into the network's object store, and send a reference to it
     #[arg(long, value_name = "FILE", conflicts_with = "payload")]
     pub file: Option<PathBuf>,
+    /// Read text from standard input and send it as it comes: readers see it while it is written, and the whole is one
+    /// message in the end
+    #[arg(long, conflicts_with_all = ["payload", "file", "no_ack", "retry_attempts", "receipt_timeout"])]
+    pub stream: bool,
     /// The message, JSON; `-` reads standard input
-    #[arg(value_name = "PAYLOAD", required_unless_present = "file")]
+    #[arg(value_name = "PAYLOAD", required_unless_present_any = ["file", "stream"])]
     pub payload: Option<String>,
 }
 
@@ -74,6 +79,9 @@ struct Refusal<'a> {
 /// # Errors
 /// `unconfirmed`, a permanent rejection with its code, or that the network can't be reached.
 pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
+    if args.stream {
+        return stream(ctx, args).await;
+    }
     let payload = args.payload.as_deref().map(payload::read).transpose()?;
     let target = args.to.target()?;
     let network = join::reach(ctx).await?;
@@ -104,6 +112,30 @@ pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
     });
     let sent = sent.await;
     report(ctx, &sent?)
+}
+
+/// Sends standard input as a stream.
+async fn stream(ctx: &Context, args: Args) -> Result<(), Failure> {
+    let target = args.to.target()?;
+    let network = join::reach(ctx).await?;
+    let sent = join::as_sender(ctx, &network, AGENT_ID, async |node| {
+        let mut stream = node.send_stream(&target, typed::text()).ttl(args.ttl);
+        if let Some(thread) = args.about.thread_id {
+            stream = stream.thread(thread);
+        }
+        if let Some(parent) = args.about.parent_message_id {
+            stream = stream.parent(parent);
+        }
+        if let Some(key) = args.idempotency_key {
+            stream = stream.idempotency_key(key);
+        }
+        Ok(stream.await?)
+    });
+    let sent = sent.await?;
+    if sent.cancelled {
+        note(paint(WARN, "cancelled by its reader; what was said until then is the message"));
+    }
+    report(ctx, &sent.delivery)
 }
 
 fn report(ctx: &Context, delivery: &Delivery) -> Result<(), Failure> {

@@ -51,6 +51,14 @@ impl Out {
         Ok(())
     }
 
+    /// Text that goes on in the same line.
+    pub fn text(self, text: impl std::fmt::Display) -> Result<(), Failure> {
+        let mut stdout = anstream::stdout().lock();
+        write!(stdout, "{text}")?;
+        stdout.flush()?;
+        Ok(())
+    }
+
     /// One JSON document.
     pub fn document<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(value).map_err(|error| not_json(&error))?;

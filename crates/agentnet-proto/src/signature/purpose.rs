@@ -63,6 +63,8 @@ pub enum Purpose<'a> {
     Message,
     /// A receipt about a message.
     Receipt,
+    /// A frame of a streamed text, or a word of its reader.
+    Stream,
     /// The sign of life of a session.
     Hello,
     /// The end of a session.
@@ -91,6 +93,7 @@ impl Purpose<'_> {
         match self {
             Self::Message => "message",
             Self::Receipt => "receipt",
+            Self::Stream => "stream",
             Self::Hello => "hello",
             Self::Goodbye => "goodbye",
             Self::Register(_) => "register",
@@ -104,7 +107,7 @@ impl Purpose<'_> {
     /// What else is signed, in order. How many there are depends on the name alone.
     fn context(&self) -> [Option<&str>; 2] {
         match self {
-            Self::Message | Self::Receipt | Self::Hello | Self::Goodbye => [None, None],
+            Self::Message | Self::Receipt | Self::Stream | Self::Hello | Self::Goodbye => [None, None],
             Self::Register(nonce) | Self::Rotate(nonce) | Self::RotateNew(nonce) | Self::Revoke(nonce) => {
                 [Some(nonce.as_str()), None]
             }

@@ -6,7 +6,7 @@ use agentnet_proto::{
     Envelope, ErrorCode, Receipt, Security,
     rpc::ListRequest,
     schema_version,
-    signature::{Deployment, HEADER, MessageProof, Purpose, check_header, read_header},
+    signature::{Deployment, HEADER, MessageProof, PublicKey, Purpose, check_header, read_header},
 };
 use async_nats::Message;
 use tokio::time::Instant;
@@ -131,6 +131,28 @@ impl Auth {
         };
         let key = self.keys.key_of(account, Some(&header.key), registry).await?.key;
         Ok(check_header(&header, &key, &Purpose::Receipt, self.deployment()?, &message.payload)?)
+    }
+
+    /// Whether the frame of a stream is from the account that it names, where the network wants that proved. No session
+    /// before 1.2 sends any. Gives the key, which the caller may know for a moment: the keys of new accounts would be
+    /// asked for with every frame.
+    pub(crate) async fn check_frame(
+        &self,
+        from: &str,
+        known: Option<PublicKey>,
+        message: &Message,
+        registry: &RegistryClient,
+    ) -> Result<Option<PublicKey>, Unproved> {
+        if !self.checks() {
+            return Ok(None);
+        }
+        let header = read_header(header_of(message))?;
+        let key = match known {
+            Some(key) => key,
+            None => self.keys.key_of(from, registry).await?,
+        };
+        check_header(&header, &key, &Purpose::Stream, self.deployment()?, &message.payload)?;
+        Ok(Some(key))
     }
 
     /// Whether the session can't sign receipts and replies, as the registry knows it. Only in signed mode that excuses

@@ -17,7 +17,7 @@ mod table;
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, PoisonError, RwLock, Weak},
+    sync::{Arc, PoisonError, RwLock, RwLockWriteGuard, Weak},
 };
 
 use agentnet_proto::{BlockType, Envelope};
@@ -31,6 +31,7 @@ use crate::{
     error::{Error, ErrorKind},
     inbox::{Handler, HandlerResult, Incoming},
     node::{AgentNode, Inner},
+    streams::{StreamHandler, StreamReader, stream_handler_of},
 };
 
 /// Most handlers of a node at a time.
@@ -77,6 +78,7 @@ impl On {
 /// A node's handlers.
 pub(crate) struct Handlers {
     messages: RwLock<Table<Handler>>,
+    streams: RwLock<Table<StreamHandler>>,
     /// Whether there ever was a handler; until then messages wait.
     ready: watch::Sender<bool>,
     listens: bool,
@@ -85,34 +87,47 @@ pub(crate) struct Handlers {
 impl Handlers {
     /// The handlers of a node that listens, or doesn't.
     pub(crate) fn new(listens: bool) -> Self {
-        Self { messages: RwLock::default(), ready: watch::Sender::new(false), listens }
+        Self {
+            messages: RwLock::default(),
+            streams: RwLock::default(),
+            ready: watch::Sender::new(false),
+            listens,
+        }
     }
 
     /// Adds a handler; its number.
-    pub(crate) fn add(&self, on: On, handler: Handler) -> Result<u64, Error> {
+    fn add(&self, on: On, handler: AnyHandler) -> Result<u64, Error> {
         if !self.listens {
             let detail = "the node takes no messages; give its builder a handler, or `listen()`";
             return Err(Error::new(ErrorKind::InvalidArgument, detail));
         }
-        let id = {
-            let mut table = self.messages.write().unwrap_or_else(PoisonError::into_inner);
-            if table.len() >= MAX_HANDLERS {
-                let detail = format!("a node has at most {MAX_HANDLERS} handlers; remove some of them");
-                return Err(Error::new(ErrorKind::InvalidArgument, detail));
-            }
-            table.add(on, handler)
+        let id = match handler {
+            AnyHandler::Message(handler) => add_bounded(&self.messages, on, handler)?,
+            AnyHandler::Stream(handler) => add_bounded(&self.streams, on, handler)?,
         };
         self.release();
         Ok(id)
     }
 
-    fn remove(&self, on: &On, id: u64) {
-        self.messages.write().unwrap_or_else(PoisonError::into_inner).remove(on, id);
+    fn remove(&self, on: &On, id: u64, what: What) {
+        match what {
+            What::Messages => write(&self.messages).remove(on, id),
+            What::Streams => write(&self.streams).remove(on, id),
+        }
     }
 
     /// Those that a message is for.
     pub(crate) fn of(&self, envelope: &Envelope) -> Vec<Handler> {
-        self.messages.read().unwrap_or_else(PoisonError::into_inner).matching(envelope)
+        self.messages.read().unwrap_or_else(PoisonError::into_inner).matching(envelope).1
+    }
+
+    /// The one that a stream is for: the first of its step, unless handlers of messages have a step before it.
+    pub(crate) fn stream_handler_of(&self, envelope: &Envelope) -> Option<StreamHandler> {
+        let (step, handlers) = self.streams.read().unwrap_or_else(PoisonError::into_inner).matching(envelope);
+        let handler = handlers.into_iter().next()?;
+        let (before, handlers) =
+            self.messages.read().unwrap_or_else(PoisonError::into_inner).matching(envelope);
+        (handlers.is_empty() || step <= before).then_some(handler)
     }
 
     /// Whether the node takes messages.
@@ -139,12 +154,37 @@ impl fmt::Debug for Handlers {
     }
 }
 
+fn write<H>(table: &RwLock<Table<H>>) -> RwLockWriteGuard<'_, Table<H>> {
+    table.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn add_bounded<H: Clone>(table: &RwLock<Table<H>>, on: On, handler: H) -> Result<u64, Error> {
+    let mut table = write(table);
+    if table.len() >= MAX_HANDLERS {
+        let detail = format!("a node has at most {MAX_HANDLERS} handlers; remove some of them");
+        return Err(Error::new(ErrorKind::InvalidArgument, detail));
+    }
+    Ok(table.add(on, handler))
+}
+
+/// A handler of either sort.
+pub(crate) enum AnyHandler {
+    Message(Handler),
+    Stream(StreamHandler),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Messages,
+    Streams,
+}
+
 /// What a node to be is to do with messages.
 #[derive(Default)]
 pub(crate) struct Handling {
     /// The one handler of the original's kind.
     pub(crate) any: Option<Handler>,
-    pub(crate) named: Vec<(On, Handler)>,
+    pub(crate) named: Vec<(On, AnyHandler)>,
     pub(crate) listens: bool,
 }
 
@@ -152,7 +192,8 @@ impl Handling {
     pub(crate) fn handlers(self) -> Result<Handlers, Error> {
         let Self { any, named, listens } = self;
         let handlers = Handlers::new(listens || any.is_some() || !named.is_empty());
-        for (on, handler) in any.map(|handler| (On::Any, handler)).into_iter().chain(named) {
+        let any = any.map(|handler| (On::Any, AnyHandler::Message(handler)));
+        for (on, handler) in any.into_iter().chain(named) {
             handlers.add(on, handler)?;
         }
         Ok(handlers)
@@ -175,6 +216,7 @@ pub struct HandlerGuard {
     node: Weak<Inner>,
     on: On,
     id: u64,
+    what: What,
 }
 
 impl HandlerGuard {
@@ -190,7 +232,7 @@ impl HandlerGuard {
 impl Drop for HandlerGuard {
     fn drop(&mut self) {
         if let Some(node) = self.node.upgrade() {
-            node.handlers.remove(&self.on, self.id);
+            node.handlers.remove(&self.on, self.id, self.what);
         }
     }
 }
@@ -202,9 +244,13 @@ impl fmt::Debug for HandlerGuard {
 }
 
 impl Inner {
-    pub(crate) fn add_handler(self: &Arc<Self>, on: On, handler: Handler) -> Result<HandlerGuard, Error> {
+    pub(crate) fn add_handler(self: &Arc<Self>, on: On, handler: AnyHandler) -> Result<HandlerGuard, Error> {
+        let what = match &handler {
+            AnyHandler::Message(_) => What::Messages,
+            AnyHandler::Stream(_) => What::Streams,
+        };
         let id = self.handlers.add(on.clone(), handler)?;
-        Ok(HandlerGuard { node: Arc::downgrade(self), on, id })
+        Ok(HandlerGuard { node: Arc::downgrade(self), on, id, what })
     }
 }
 
@@ -237,6 +283,24 @@ impl AgentNode {
         F: Fn(Incoming) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = HandlerResult> + Send + 'static,
     {
-        self.inner.add_handler(on, handler_of(handler))
+        self.inner.add_handler(on, AnyHandler::Message(handler_of(handler)))
+    }
+
+    /// Adds a handler of streamed texts while the node runs; it stays until the guard is dropped. It is called with the
+    /// message that begins the stream, as soon as that comes, and reads along.
+    ///
+    /// A stream goes to one handler, the first of the step that [`add_handler`](Self::add_handler) tells, unless a
+    /// message handler has a step before it. What it takes comes to no other handler once more when it is finished; without
+    /// one, the finished text is a message like any other. Up to 64 run at once, beside the handlers of messages; an
+    /// error becomes the receipt `handler_error` of the message that began the stream.
+    ///
+    /// # Errors
+    /// As [`add_handler`](Self::add_handler).
+    pub fn add_stream_handler<F, Fut>(&self, on: On, handler: F) -> Result<HandlerGuard, Error>
+    where
+        F: Fn(Incoming, StreamReader) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = HandlerResult> + Send + 'static,
+    {
+        self.inner.add_handler(on, AnyHandler::Stream(stream_handler_of(handler)))
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use super::{HandlerGuard, On, handler_of};
+use super::{AnyHandler, HandlerGuard, On, handler_of};
 use crate::{
     deadline::after,
     error::{Error, ErrorKind},
@@ -164,7 +164,7 @@ impl<'a> QuickSend<'a> {
         } else {
             On::Answer(message_id)
         };
-        let guard = inner.add_handler(on, handler_of(handler))?;
+        let guard = inner.add_handler(on, AnyHandler::Message(handler_of(handler)))?;
         let route = inner.route(target).await?;
         let patience = Patience {
             receipt_timeout: inner.config.receipt_timeout,

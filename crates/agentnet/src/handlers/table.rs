@@ -65,15 +65,15 @@ impl<H: Clone> Table<H> {
         self.len -= usize::from(removed);
     }
 
-    /// The handlers of the first step that has any for the message.
-    pub(super) fn matching(&self, envelope: &Envelope) -> Vec<H> {
+    /// The handlers of the first step that has any for the message, and which step that is.
+    pub(super) fn matching(&self, envelope: &Envelope) -> (u8, Vec<H>) {
         let parent = envelope.parent_message_id.as_deref();
         if let Some(entries) = parent.and_then(|parent| self.answers.get(parent)) {
-            return handlers(entries).collect();
+            return (1, handlers(entries).collect());
         }
         let thread = envelope.thread_id.as_deref();
         if let Some(entries) = thread.and_then(|thread| self.threads.get(thread)) {
-            return handlers(entries).collect();
+            return (2, handlers(entries).collect());
         }
         let mut found: Vec<H> =
             self.kinds.get(&envelope.kind).into_iter().flat_map(|e| handlers(e)).collect();
@@ -90,7 +90,7 @@ impl<H: Clone> Table<H> {
                 seen.push(name.to_owned());
             }
         }
-        if found.is_empty() { handlers(&self.any).collect() } else { found }
+        if found.is_empty() { (4, handlers(&self.any).collect()) } else { (3, found) }
     }
 }
 
@@ -123,6 +123,10 @@ mod tests {
         serde_json::from_value(fields).unwrap()
     }
 
+    fn of(table: &Table<&'static str>, envelope: &Envelope) -> Vec<&'static str> {
+        table.matching(envelope).1
+    }
+
     #[test]
     fn the_first_step_that_has_handlers_takes_the_message() {
         let mut table = Table::default();
@@ -133,18 +137,18 @@ mod tests {
         let answer = table.add(On::answer("m"), "answer");
         let full = message(json!({"thread_id": "t", "kind": "request", "parent_message_id": "m",
                                   "payload": [{"type": "image"}, {"type": "text"}, {"type": "image"}]}));
-        assert_eq!(table.matching(&full), ["answer"]);
+        assert_eq!(of(&table, &full), ["answer"]);
         table.remove(&On::answer("m"), answer);
-        assert_eq!(table.matching(&full), ["thread"]);
+        assert_eq!(of(&table, &full), ["thread"]);
         table.remove(&On::thread("t"), thread);
-        assert_eq!(table.matching(&full), ["kind", "image"], "one type counts once");
+        assert_eq!(of(&table, &full), ["kind", "image"], "one type counts once");
         table.remove(&On::kind("request"), kind);
-        assert_eq!(table.matching(&full), ["image"]);
-        assert_eq!(table.matching(&message(json!({"payload": {"text": "hi"}}))), ["any"]);
+        assert_eq!(of(&table, &full), ["image"]);
+        assert_eq!(of(&table, &message(json!({"payload": {"text": "hi"}}))), ["any"]);
         table.add(On::Any, "more");
-        assert_eq!(table.matching(&message(json!({}))), ["any", "more"]);
+        assert_eq!(of(&table, &message(json!({}))), ["any", "more"]);
         table.remove(&On::Any, any);
-        assert_eq!((table.matching(&message(json!({}))), table.len()), (vec!["more"], 2));
+        assert_eq!((of(&table, &message(json!({}))), table.len()), (vec!["more"], 2));
         table.remove(&On::Any, any);
         table.remove(&On::thread("nowhere"), 3);
         assert_eq!(table.len(), 2, "removing twice removes once");

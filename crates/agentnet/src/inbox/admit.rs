@@ -3,8 +3,8 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use agentnet_proto::{
-    AccountId, Envelope, ErrorCode, Receipt, ReceiptStatus, Subject,
-    envelope::{ATTEMPT_HEADER, MAX_FIELD_LEN, body_hash},
+    AccountId, Envelope, ErrorCode, Receipt, ReceiptStatus, StreamFrame, Subject,
+    envelope::{ATTEMPT_HEADER, MAX_FIELD_LEN, body_hash, kind},
     schema_version,
     signature::Purpose,
     skim,
@@ -166,7 +166,7 @@ impl Inner {
         }
         check_time(envelope, source, self.clock.as_ref())
             .map_err(|code| Refused::Code(code, time_detail(code)))?;
-        if source == Source::Inbox && !self.guards.within_rate(envelope) {
+        if source == Source::Inbox && !self.is_within_rate(envelope) {
             return Err(Refused::Code(ErrorCode::RateLimited, "sender rate exceeded"));
         }
         // Behind the rate, so that strangers can't make us ask without end.
@@ -198,6 +198,13 @@ impl Inner {
                 Err(Refused::Code(ErrorCode::Duplicate, "idempotency_key has already been processed"))
             }
         }
+    }
+
+    fn is_within_rate(&self, envelope: &Envelope) -> bool {
+        let is_part = envelope.kind == kind::STREAM
+            && matches!(StreamFrame::of_payload(&envelope.payload), Some(StreamFrame::Delta(_)))
+            && self.handlers.stream_handler_of(envelope).is_some();
+        if is_part { self.guards.within_rate_of_parts(envelope) } else { self.guards.within_rate(envelope) }
     }
 
     async fn reject_busy(self: &Arc<Self>, envelope: &Envelope, body_sha256: &str) {

@@ -23,6 +23,8 @@ use crate::{deadline::after, ttl_map::TtlMap};
 
 /// Senders whose buckets are kept; beyond that, full buckets are forgotten.
 const MAX_SENDERS: usize = 10_000;
+/// Parts of original SDKs' streams per second and burst, per sending account.
+const PARTS_RATE: (f64, u32) = (200.0, 400);
 /// How many checks pass between two looks at the number of senders.
 const SENDERS_CHECK: u32 = 1024;
 
@@ -66,6 +68,12 @@ pub(crate) enum Seen {
 type Limiter =
     RateLimiter<String, HashMapStateStore<String>, MonotonicClock, NoOpMiddleware<std::time::Instant>>;
 
+fn limiter((per_second, burst): (f64, u32)) -> Option<Limiter> {
+    let period = Duration::try_from_secs_f64(1.0 / per_second).ok().filter(|p| !p.is_zero())?;
+    let quota = Quota::with_period(period)?.allow_burst(NonZeroU32::new(burst.max(1))?);
+    Some(RateLimiter::new(quota, HashMapStateStore::default(), MonotonicClock))
+}
+
 #[derive(Debug)]
 struct Dedupe {
     messages: TtlMap<Outcome>,
@@ -81,6 +89,8 @@ struct Breaker {
 #[derive(Debug)]
 pub(crate) struct Guards {
     limiter: Option<Limiter>,
+    /// For the parts of original SDKs' streams, each of which is a message.
+    parts: Option<Limiter>,
     limiter_checks: AtomicU32,
     dedupe: Mutex<Dedupe>,
     breaker: Mutex<Breaker>,
@@ -90,13 +100,9 @@ pub(crate) struct Guards {
 
 impl Guards {
     pub(crate) fn new(settings: &GuardSettings) -> Self {
-        let limiter = settings.rate.and_then(|(per_second, burst)| {
-            let period = Duration::try_from_secs_f64(1.0 / per_second).ok().filter(|p| !p.is_zero())?;
-            let quota = Quota::with_period(period)?.allow_burst(NonZeroU32::new(burst.max(1))?);
-            Some(RateLimiter::new(quota, HashMapStateStore::default(), MonotonicClock))
-        });
         Self {
-            limiter,
+            limiter: settings.rate.and_then(limiter),
+            parts: settings.rate.and(limiter(PARTS_RATE)),
             limiter_checks: AtomicU32::new(0),
             dedupe: Mutex::new(Dedupe {
                 messages: TtlMap::new(settings.dedupe_ttl, settings.dedupe_max),
@@ -123,7 +129,16 @@ impl Guards {
     /// Takes one message from the sender's bucket; whether there was one. Keyed by account, so that a sender doesn't
     /// get more by opening sessions.
     pub(crate) fn within_rate(&self, envelope: &Envelope) -> bool {
-        let Some(limiter) = &self.limiter else { return true };
+        self.within(self.limiter.as_ref(), envelope)
+    }
+
+    /// The same for a part of a stream: they come faster than anybody talks, and cost their reader less.
+    pub(crate) fn within_rate_of_parts(&self, envelope: &Envelope) -> bool {
+        self.within(self.parts.as_ref(), envelope)
+    }
+
+    fn within(&self, limiter: Option<&Limiter>, envelope: &Envelope) -> bool {
+        let Some(limiter) = limiter else { return true };
         if self.limiter_checks.fetch_add(1, Ordering::Relaxed) % SENDERS_CHECK == SENDERS_CHECK - 1
             && limiter.len() > MAX_SENDERS
         {

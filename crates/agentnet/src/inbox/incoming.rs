@@ -9,7 +9,7 @@ use super::Source;
 use crate::{
     error::{Error, ErrorKind},
     node::Inner,
-    send::{DeliveryHandle, Draft, SendMessage, payload_of},
+    send::{DeliveryHandle, Draft, Place, SendMessage, payload_of},
     target::Target,
 };
 
@@ -98,6 +98,12 @@ impl Incoming {
     ///
     /// A request is answered with [`reply`](Self::reply), which its sender waits for.
     pub fn reply_message<T: Serialize>(&self, payload: T) -> SendMessage<'_> {
+        let (target, place) = self.answer_place();
+        SendMessage::new(&self.node, target, payload_of(&payload)).at(place)
+    }
+
+    /// Where an answer in the thread goes, and where in the conversation it stands.
+    pub(crate) fn answer_place(&self) -> (Result<Target, Error>, Place) {
         let target = match self.envelope.addressee() {
             Ok(Addressee::Thread(id)) => Target::thread(&id),
             _ => match self.from_account() {
@@ -105,13 +111,13 @@ impl Incoming {
                 None => Err(Error::new(ErrorKind::InvalidTarget, "the message doesn't say who sent it")),
             },
         };
-        let send = SendMessage::new(&self.node, target, payload_of(&payload)).thread(self.thread_id());
-        let trace = self.envelope.trace_id.as_deref().unwrap_or(self.message_id());
-        match (self.message_id(), trace) {
-            ("", _) => send,
-            (id, "") => send.parent(id),
-            (id, trace) => send.parent(id).trace(trace),
-        }
+        let own = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let place = Place {
+            thread_id: own(self.thread_id()),
+            parent_message_id: own(self.message_id()),
+            trace_id: own(self.envelope.trace_id.as_deref().unwrap_or(self.message_id())),
+        };
+        (target, place)
     }
 
     /// The blocks in it: one, or a list of at least one; `None` for any other payload.

@@ -83,9 +83,7 @@ pub(crate) struct InFlight<'a>(&'a JobQueue);
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        if self.0.inflight.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.idle.notify_waiters();
-        }
+        self.0.leave();
     }
 }
 
@@ -165,6 +163,18 @@ impl JobQueue {
                 }
             }
             added.await;
+        }
+    }
+
+    /// Other work begins that closing is to wait for.
+    pub(crate) fn enter(&self) {
+        self.inflight.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Work is over.
+    pub(crate) fn leave(&self) {
+        if self.inflight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.idle.notify_waiters();
         }
     }
 

@@ -2,11 +2,11 @@
 
 use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll, time::Duration};
 
-use agentnet_proto::{ErrorCode, ReceiptStatus};
+use agentnet_proto::{Envelope, ErrorCode, ReceiptStatus};
 use futures_util::{FutureExt as _, poll};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Incoming, Job, guards::check_time};
+use super::{HandlerResult, Incoming, Job, guards::check_time};
 use crate::{deadline::after, handlers::run, node::Inner};
 
 /// Longer than a handler may run without waiting for anything if others' senders are not to notice.
@@ -37,6 +37,11 @@ impl Inner {
             self.guards.forget(&envelope, me);
             return self.reject(&envelope, &body_sha256, code, "message ttl invalid or expired").await;
         }
+        let job = Job { envelope, source, body_sha256, attempt, is_told };
+        let Some(Job { envelope, source, body_sha256, attempt, is_told }) = self.take_streamed(job).await
+        else {
+            return;
+        };
         let handlers = self.handlers.of(&envelope);
         if handlers.is_empty() {
             self.guards.forget(&envelope, me);
@@ -69,24 +74,42 @@ impl Inner {
                 ended
             }
         };
+        self.conclude_at(now, &envelope, &body_sha256, ended.ok(), started, self.config.work_timeout).await;
+    }
+
+    /// A handler is done with a message: `None` when it didn't end within `limit`.
+    pub(crate) async fn conclude(
+        self: &Arc<Self>,
+        envelope: &Envelope,
+        body_sha256: &str,
+        ended: Option<Ran>,
+        started: Instant,
+        limit: Duration,
+    ) {
+        self.conclude_at(Instant::now(), envelope, body_sha256, ended, started, limit).await;
+    }
+
+    async fn conclude_at(
+        self: &Arc<Self>,
+        now: Instant,
+        envelope: &Envelope,
+        body_sha256: &str,
+        ended: Option<Ran>,
+        started: Instant,
+        limit: Duration,
+    ) {
         self.metrics.handled(now - started);
         let (code, detail) = match ended {
-            Ok(Ok(Ok(()))) => {
-                self.metrics.processed.up();
+            Some(Ok(Ok(()))) => {
                 self.guards.handled(true, now);
-                self.guards.processed(&envelope, now);
-                if let Some(remembered) = &self.remembered {
-                    remembered.write(&envelope, me, &*self.clock).await;
-                    return self.receipt(&envelope, &body_sha256, ReceiptStatus::Processed, None).await;
-                }
-                return self.receipt_at(now, &envelope, &body_sha256, ReceiptStatus::Processed, None).await;
+                return self.processed_at(now, envelope, body_sha256).await;
             }
-            Ok(Ok(Err(error))) => {
+            Some(Ok(Err(error))) => {
                 self.metrics.errors.up();
                 tracing::warn!(message_id = envelope.message_id, %error, "handler failed");
                 (ErrorCode::HandlerError, "handler raised an exception")
             }
-            Ok(Err(panic)) => {
+            Some(Err(panic)) => {
                 self.metrics.errors.up();
                 tracing::error!(
                     message_id = envelope.message_id,
@@ -95,19 +118,37 @@ impl Inner {
                 );
                 (ErrorCode::HandlerError, "handler raised an exception")
             }
-            Err(_) => {
+            None => {
                 self.metrics.timeouts.up();
-                let seconds = self.config.work_timeout.as_secs_f64();
+                let seconds = limit.as_secs_f64();
                 tracing::warn!(message_id = envelope.message_id, seconds, "handler timed out");
                 (ErrorCode::Timeout, "handler timed out")
             }
         };
         self.guards.handled(false, now);
         // A message whose handler failed may be tried again under the same id.
-        self.guards.forget(&envelope, me);
-        self.reject(&envelope, &body_sha256, code, detail).await;
+        self.guards.forget(envelope, self.account.as_str());
+        self.reject(envelope, body_sha256, code, detail).await;
+    }
+
+    /// Nothing more is to be done about a message.
+    pub(crate) async fn processed(&self, envelope: &Envelope, body_sha256: &str) {
+        self.processed_at(Instant::now(), envelope, body_sha256).await;
+    }
+
+    async fn processed_at(&self, now: Instant, envelope: &Envelope, body_sha256: &str) {
+        self.metrics.processed.up();
+        self.guards.processed(envelope, now);
+        if let Some(remembered) = &self.remembered {
+            remembered.write(envelope, self.account.as_str(), &*self.clock).await;
+            return self.receipt(envelope, body_sha256, ReceiptStatus::Processed, None).await;
+        }
+        self.receipt_at(now, envelope, body_sha256, ReceiptStatus::Processed, None).await;
     }
 }
+
+/// How a handler's run ended: with its result, or a panic.
+pub(crate) type Ran = std::thread::Result<HandlerResult>;
 
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic

@@ -16,12 +16,13 @@ use super::{
 use crate::{
     connect::{Connection, NatsSettings},
     error::{Error, ErrorKind},
-    handlers::{Handling, On, handler_of},
+    handlers::{AnyHandler, Handling, On, handler_of},
     identity::Identity,
     inbox::{HandlerResult, Incoming},
     login::Login,
     outbox::OutboxPolicy,
     send::MIN_RECEIPT_TIMEOUT,
+    streams::{StreamReader, stream_handler_of},
 };
 
 /// A node to be: every option has the original's default.
@@ -135,7 +136,23 @@ impl AgentNodeBuilder {
         F: Fn(Incoming) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = HandlerResult> + Send + 'static,
     {
-        self.handling.named.push((on, handler_of(handler)));
+        self.handling.named.push((on, AnyHandler::Message(handler_of(handler))));
+        self
+    }
+
+    /// What to do with streamed texts; see [`AgentNode::add_stream_handler`]. As many as wanted.
+    pub fn on_stream<F, Fut>(mut self, on: On, handler: F) -> Self
+    where
+        F: Fn(Incoming, StreamReader) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = HandlerResult> + Send + 'static,
+    {
+        self.handling.named.push((on, AnyHandler::Stream(stream_handler_of(handler))));
+        self
+    }
+
+    /// Longest time of a stream that is read, from its first to its last word; 10 minutes.
+    pub fn stream_time(mut self, time: Duration) -> Self {
+        self.config.stream_time = time;
         self
     }
 
@@ -155,6 +172,12 @@ impl AgentNodeBuilder {
         Fut: Future<Output = ()> + Send + 'static,
     {
         self.exit_hook = ExitHook::of(move |node| Box::pin(hook(node)));
+        self
+    }
+
+    /// How long nothing may be heard of a stream's sender before its reader gives up; 30 s.
+    pub fn stream_silence(mut self, time: Duration) -> Self {
+        self.config.stream_silence = time;
         self
     }
 

@@ -16,6 +16,7 @@ use crate::{
     identity::Identity,
     inbox::GuardSettings,
     outbox::OutboxPolicy,
+    streams::{DEFAULT_SILENCE, DEFAULT_STREAM_TIME},
 };
 
 #[derive(Debug, Clone)]
@@ -29,6 +30,10 @@ pub(crate) struct Config {
     pub(crate) max_concurrency: usize,
     pub(crate) max_pending: usize,
     pub(crate) work_timeout: Duration,
+    /// Longest time of a stream that is read.
+    pub(crate) stream_time: Duration,
+    /// How long nothing may be heard of one.
+    pub(crate) stream_silence: Duration,
     pub(crate) max_payload_bytes: usize,
     pub(crate) guards: GuardSettings,
     pub(crate) drain_timeout: Duration,
@@ -102,6 +107,8 @@ impl Config {
             max_concurrency: 4,
             max_pending: 100,
             work_timeout: Duration::from_secs(30),
+            stream_time: DEFAULT_STREAM_TIME,
+            stream_silence: DEFAULT_SILENCE,
             max_payload_bytes: DEFAULT_MAX_PAYLOAD_BYTES,
             guards: GuardSettings {
                 rate: Some((5.0, 10)),

@@ -15,6 +15,7 @@ mod tasks;
 
 use std::{
     fmt,
+    future::Future,
     sync::{
         Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -44,6 +45,7 @@ use crate::{
     registry::RegistryClient,
     request::{RequestMessage, Requests},
     send::{DeliveryHandle, SendMessage, payload_of},
+    streams::Streams,
     target::{IntoTarget, Target},
     ttl_map::TtlMap,
 };
@@ -69,6 +71,7 @@ pub(crate) struct Inner {
     pub(crate) remembered: Option<Remembered>,
     pub(crate) jobs: JobQueue,
     pub(crate) handlers: Handlers,
+    pub(crate) streams: Streams,
     pub(crate) accounts: Mutex<TtlMap<AccountId>>,
     /// Members of threads; `None` for threads that aren't ours.
     pub(crate) groups: Mutex<TtlMap<Option<Members>>>,
@@ -114,11 +117,28 @@ impl Inner {
         if self.is_closed() { Err(Error::closed()) } else { Ok(()) }
     }
 
+    /// Until the node stops.
+    pub(crate) async fn stopped(&self) {
+        self.cancel.cancelled().await;
+    }
+
+    /// What comes of `task`, unless the node stops first.
+    pub(crate) async fn until_stopped<T>(&self, task: impl Future<Output = T>) -> Option<T> {
+        self.cancel.run_until_cancelled(task).await
+    }
+
+    /// Work beside the workers, which closing waits for as for theirs, until the guard is dropped.
+    pub(crate) fn busy(self: &Arc<Self>) -> Busy {
+        self.jobs.enter();
+        Busy(Arc::clone(self))
+    }
+
     /// Ends every task and wait of the node, without a word to the network.
     fn stop(&self) {
         self.accepting.store(false, Ordering::Release);
         if !self.closed.swap(true, Ordering::AcqRel) {
             self.outbox.close();
+            self.streams.close();
         }
         self.cancel.cancel();
     }
@@ -142,6 +162,15 @@ impl Inner {
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inner").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+/// Work under way.
+pub(crate) struct Busy(Arc<Inner>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.jobs.leave();
     }
 }
 

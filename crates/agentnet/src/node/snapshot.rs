@@ -47,6 +47,7 @@ pub(super) fn take(inner: &Inner) -> MetricsSnapshot {
         receipts_forgotten_count: inner.receipts.forgotten(),
         requests_waiting: inner.requests.len(),
         replies_refused_count: m.replies_refused.get(),
+        frames_refused_count: m.frames_refused.get(),
         unproved: m.unproved_by_code(),
         dedupe_count,
         dedupe_evicted_count,

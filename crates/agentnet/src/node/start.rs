@@ -36,6 +36,7 @@ use crate::{
     outbox::{self, Left, Outbox},
     registry::RegistryClient,
     request::Requests,
+    streams::Streams,
     ttl_map::TtlMap,
 };
 
@@ -162,6 +163,7 @@ impl Parts {
             remembered,
             jobs: JobQueue::new(config.max_pending, config.max_concurrency.max(1)),
             handlers,
+            streams: Streams::new(config.stream_time, config.stream_silence),
             accounts: Mutex::new(TtlMap::new(config.resolve_cache_ttl, MAX_ACCOUNTS)),
             groups: Mutex::new(TtlMap::new(GROUP_LIFE, MAX_GROUPS)),
             blocks: Blocks::default(),

@@ -35,6 +35,7 @@ pub(super) struct Subscriptions {
     threads: Subscriber,
     stored: Subscriber,
     replies: Subscriber,
+    streams: Subscriber,
     keys: Option<Subscriber>,
     /// News of whom the account blocks, for those who take messages.
     blocks: Option<Subscriber>,
@@ -101,6 +102,10 @@ impl Subscriptions {
             .subscribe(Subject::all_replies(account))
             .await
             .map_err(|e| connection.unavailable().source_of(e))?;
+        let streams = client
+            .subscribe(Subject::all_streams(account))
+            .await
+            .map_err(|e| connection.unavailable().source_of(e))?;
         let keys = match checks {
             true => Some(subscribe(connection, client, &Subject::Event(EventType::Keys)).await?),
             false => None,
@@ -118,6 +123,7 @@ impl Subscriptions {
             threads: subscribe(connection, client, &Subject::Threads(id())).await?,
             stored: subscribe(connection, client, &Subject::Stored(id())).await?,
             replies,
+            streams,
             keys,
             blocks,
             intake,
@@ -131,6 +137,7 @@ pub(super) struct Feeds {
     threads: Renewed,
     stored: Renewed,
     replies: Renewed,
+    streams: Renewed,
     keys: Option<Renewed>,
     blocks: Option<Renewed>,
     intake: Option<IntakeFeeds>,
@@ -160,12 +167,14 @@ impl Feeds {
 
     /// Hands over the subscriptions of a renewed connection.
     pub(super) async fn renewed(&self, subscriptions: Subscriptions) {
-        let Subscriptions { receipts, threads, stored, replies, keys, blocks, intake } = subscriptions;
+        let Subscriptions { receipts, threads, stored, replies, streams, keys, blocks, intake } =
+            subscriptions;
         let mut pairs = vec![
             (&self.receipts, receipts),
             (&self.threads, threads),
             (&self.stored, stored),
             (&self.replies, replies),
+            (&self.streams, streams),
         ];
         pairs.extend(self.keys.as_ref().zip(keys));
         pairs.extend(self.blocks.as_ref().zip(blocks));
@@ -194,7 +203,7 @@ pub(super) fn spawn(
     subscriptions: Subscriptions,
     names: Vec<Capability>,
 ) -> (Tasks, Feeds) {
-    let Subscriptions { receipts, threads, stored, replies, keys, blocks, intake } = subscriptions;
+    let Subscriptions { receipts, threads, stored, replies, streams, keys, blocks, intake } = subscriptions;
     let receipts = run(inner, "reader of receipts", receipts, |inner, message| async move {
         inner.take_receipt(&message).await;
     });
@@ -226,6 +235,10 @@ pub(super) fn spawn(
             }
         })
     });
+    let streams = run(inner, "reader of streams", streams, |inner, message| async move {
+        inner.take_frame(&message).await;
+    });
+    spawn_watched(inner, "streams", crate::streams::serve(Arc::clone(inner)));
     let blocks = blocks.map(|blocks| {
         run(inner, "reader of news of blocks", blocks, |inner, _| async move {
             inner.blocks.changed();

@@ -76,6 +76,11 @@ impl<'a> SendMessage<'a> {
         }
     }
 
+    pub(crate) fn at(mut self, place: super::Place) -> Self {
+        self.draft.at(place);
+        self
+    }
+
     draft_options!();
 
     /// Of a message to a thread: has it delivered to these members only, by id or username. The others can read it in the

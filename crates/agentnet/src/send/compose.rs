@@ -28,6 +28,7 @@ pub(crate) struct Draft {
     pub(crate) trace_id: Option<String>,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) reply_to: Option<String>,
+    pub(crate) reply_stream: Option<String>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) priority: Option<Priority>,
     pub(crate) content_type: Option<String>,
@@ -35,6 +36,14 @@ pub(crate) struct Draft {
     pub(crate) blobs: Vec<String>,
     /// Of a message to a thread: the members it is for; empty is all of them.
     pub(crate) to_members: Vec<String>,
+}
+
+/// Where in a conversation a message stands.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Place {
+    pub(crate) thread_id: Option<String>,
+    pub(crate) parent_message_id: Option<String>,
+    pub(crate) trace_id: Option<String>,
 }
 
 impl Draft {
@@ -48,12 +57,19 @@ impl Draft {
             trace_id: None,
             idempotency_key: None,
             reply_to: None,
+            reply_stream: None,
             ttl: None,
             priority: None,
             content_type: None,
             blobs: Vec::new(),
             to_members: Vec::new(),
         }
+    }
+
+    /// Puts it where an answer belongs.
+    pub(crate) fn at(&mut self, place: Place) {
+        let Place { thread_id, parent_message_id, trace_id } = place;
+        (self.thread_id, self.parent_message_id, self.trace_id) = (thread_id, parent_message_id, trace_id);
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -141,6 +157,7 @@ impl Inner {
             schema_version: schema_version::CURRENT.to_owned(),
             idempotency_key: draft.idempotency_key,
             reply_to: draft.reply_to,
+            reply_stream: draft.reply_stream,
             auth: None,
             priority: draft.priority,
             hops: None,

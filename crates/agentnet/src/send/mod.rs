@@ -11,7 +11,7 @@ use std::fmt;
 
 pub use builder::SendMessage;
 pub(crate) use builder::{MIN_RECEIPT_TIMEOUT, payload_of};
-pub(crate) use compose::{Composed, Draft};
+pub(crate) use compose::{Composed, Draft, Place};
 pub use handle::DeliveryHandle;
 pub(crate) use options::draft_options;
 pub(crate) use publish::{Extras, GIVE_UP, Patience};

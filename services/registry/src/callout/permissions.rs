@@ -3,7 +3,7 @@
 //! | role | publishes | subscribes |
 //! |---|---|---|
 //! | agent | mail, receipts, replies and stream parts to anyone, resends, `registry.*.<own id>`, `registry.{network,register}.<own key>` | its own mail, `_INBOX.<own id>.>`, `_INBOX.<own key>.>`, key events, its capabilities with their queue group |
-//! | operator | as an agent | as an agent; everyone's inboxes and receipts, capabilities, all events |
+//! | operator | as an agent | as an agent; everyone's inboxes, receipts and streams, capabilities, all events |
 //! | registry | answers, redeliveries, notices, events, the JetStream subjects of the blobs' bucket | `registry.>`, events, [`super::SUBJECT`] |
 //! | gateway | the few requests of [`GATEWAY_METHODS`] under its own id, stream parts to itself | its own mail, `_INBOX.<own id>.>`, `_INBOX.<own key>.>`, public events |
 //! | persister | notices, and the few JetStream subjects of its stream and consumer | its inbox, news of keys |
@@ -62,7 +62,7 @@ const UNLIMITED: i64 = -1;
 /// What every agent may write to. Recipients and the persister check who says it.
 const AGENT_PUBLISH: [&str; 6] =
     [ALL_INBOXES, ALL_RECEIPTS, ALL_REPLIES, ALL_STREAMS, ALL_CAPABILITIES, RESEND];
-const OPERATOR_SUBSCRIBE: [&str; 4] = [ALL_INBOXES, ALL_RECEIPTS, ALL_CAPABILITIES, ALL_EVENTS];
+const OPERATOR_SUBSCRIBE: [&str; 5] = [ALL_INBOXES, ALL_RECEIPTS, ALL_STREAMS, ALL_CAPABILITIES, ALL_EVENTS];
 /// Without its own inbox, which is there for its health, a round trip to itself, and the stream's figures.
 const REGISTRY_PUBLISH: [&str; 9] = [
     LEGACY_REPLY_INBOXES,
@@ -338,7 +338,13 @@ mod tests {
         assert_eq!(operator.subscribe[..5], agent.subscribe);
         assert_eq!(
             operator.subscribe[5..],
-            ["account.*.inbox", "account.*.receipts", "agent.capability.*", "agentnet.events.>"]
+            [
+                "account.*.inbox",
+                "account.*.receipts",
+                "account.*.stream.*",
+                "agent.capability.*",
+                "agentnet.events.>"
+            ]
         );
         let unknown = Role::Unknown { key: &key }.permissions().unwrap();
         assert_eq!(

@@ -125,7 +125,13 @@ async fn an_agent_may_do_what_the_table_says_and_nothing_else() {
 async fn an_operator_may_watch_as_well() {
     let world = World::start([(key(1), Known::Operator { id: ALICE.to_owned() })]).await;
     let mut operator = Raw::connect(&world.nats, &key(1)).await;
-    for subject in ["account.*.inbox", "account.*.receipts", "agent.capability.*", "agentnet.events.>"] {
+    for subject in [
+        "account.*.inbox",
+        "account.*.receipts",
+        "account.*.stream.*",
+        "agent.capability.*",
+        "agentnet.events.>",
+    ] {
         operator.may_subscribe(subject).await;
     }
     for subject in [">", "account.>", "account.*.replies.*", "_INBOX.>", "registry.>", "$SYS.>", "$JS.>"] {

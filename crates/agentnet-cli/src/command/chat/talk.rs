@@ -9,7 +9,7 @@ use std::{
 use agentnet::{
     AgentNode, Target,
     connect::Connection,
-    proto::{AccountId, Envelope, IdGen as _, Payload, Subject, SystemClock, SystemIds},
+    proto::{AccountId, Envelope, IdGen as _, Payload, StreamFrame, Subject, SystemClock, SystemIds},
 };
 use futures_util::StreamExt as _;
 use tokio::{signal, sync::mpsc};
@@ -220,12 +220,24 @@ impl Talk<'_> {
             idempotency_key: None,
             timeout: self.timeout,
         };
-        let asked = ask(self.node, question);
+        // What is said before the reply is complete comes this way; each of it is small and bounded together.
+        let (say, mut said) = mpsc::unbounded_channel();
+        let asked = ask(self.node, question, move |delta| {
+            // Fails only once nobody listens any more.
+            let _ = say.send(delta);
+            Ok(())
+        });
         tokio::pin!(asked);
         let wheel = interactive.then(|| spinner(format!("waiting for {who}")));
         let reply = loop {
             tokio::select! {
                 biased;
+                Some(delta) = said.recv() => {
+                    if let Some(wheel) = &wheel {
+                        wheel.finish_and_clear();
+                    }
+                    self.view.delta(&who, &delta)?;
+                }
                 reply = &mut asked => break reply,
                 Some(heard) = self.incoming.recv() => match &wheel {
                     Some(wheel) => wheel.suspend(|| self.show(&heard))?,
@@ -237,13 +249,21 @@ impl Talk<'_> {
         if let Some(wheel) = wheel {
             wheel.finish_and_clear();
         }
+        while let Ok(delta) = said.try_recv() {
+            self.view.delta(&who, &delta)?;
+        }
+        let was_shown = self.view.end_deltas()?;
         let reply = reply?;
         self.thread = reply.thread_id_or_default().into_owned();
         self.parent = Some(reply.message_id.clone());
-        self.view.reply(&reply)
+        if was_shown { Ok(()) } else { self.view.reply(&reply) }
     }
 
     fn show(&mut self, heard: &Heard) -> Result<(), Failure> {
+        // What begins a stream says nothing yet; its text is the message that follows.
+        if matches!(StreamFrame::of_payload(&heard.envelope.payload), Some(StreamFrame::Start(_))) {
+            return Ok(());
+        }
         let here = heard.envelope.thread_id_or_default() == self.thread;
         if (heard.ours || here) && self.seen.insert(&heard.envelope.message_id) {
             self.view.incoming(&heard.envelope, &self.thread)?;

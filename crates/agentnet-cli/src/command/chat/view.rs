@@ -19,12 +19,14 @@ pub struct View {
     out: Out,
     raw: bool,
     above: Option<Above>,
+    /// Whether part of a reply stands in the line, and whether the line has ended.
+    speaking: Option<bool>,
 }
 
 impl View {
     /// `above` prints above a prompt that may stand.
     pub fn new(out: Out, raw: bool, above: Option<Above>) -> Self {
-        Self { out, raw, above }
+        Self { out, raw, above, speaking: None }
     }
 
     /// The reply to what was just said.
@@ -42,6 +44,28 @@ impl View {
             return self.print(&said);
         }
         self.print(&format!("{}  {said}", paint(person(&from), &from)))
+    }
+
+    /// A piece of a reply that is being written. Programs, and readers of raw payloads, get the whole.
+    pub fn delta(&mut self, who: &str, delta: &str) -> Result<(), Failure> {
+        if self.out.is_json() || self.raw {
+            return Ok(());
+        }
+        // No prompt stands while a reply is waited for.
+        if self.speaking.is_none() && self.above.is_some() {
+            self.out.text(format_args!("{}  ", paint(person(who), clean(who))))?;
+        }
+        self.speaking = Some(delta.ends_with('\n'));
+        self.out.text(clean_block(delta))
+    }
+
+    /// The reply is complete; whether it was shown.
+    pub fn end_deltas(&mut self) -> Result<bool, Failure> {
+        let speaking = self.speaking.take();
+        if speaking == Some(false) {
+            self.out.line("")?;
+        }
+        Ok(speaking.is_some())
     }
 
     /// A message that came by itself.

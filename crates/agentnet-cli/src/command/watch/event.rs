@@ -1,6 +1,6 @@
 //! What passes on the network's subjects, told apart.
 
-use agentnet::proto::{Envelope, Receipt, StoredNotice, Subject};
+use agentnet::proto::{Envelope, Receipt, StoredNotice, StreamFrame, Subject};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -23,6 +23,13 @@ pub enum Event {
         /// What it says.
         notice: StoredNotice,
     },
+    /// A piece of a streamed text, or a word of its reader.
+    Frame {
+        /// Whom it is for.
+        account: String,
+        /// What it says.
+        frame: Box<StreamFrame>,
+    },
     /// Anything else.
     Other {
         /// Its body, as far as it is text.
@@ -39,6 +46,10 @@ impl Event {
                 .map_or_else(|_| other(), |receipt| Self::Receipt(Box::new(receipt))),
             Ok(Subject::Stored(account)) => serde_json::from_slice(body)
                 .map_or_else(|_| other(), |notice| Self::Stored { account: account.to_string(), notice }),
+            Ok(Subject::Stream(account, _)) => StreamFrame::decode(body).map_or_else(
+                |_| other(),
+                |frame| Self::Frame { account: account.to_string(), frame: Box::new(frame) },
+            ),
             parsed => match Envelope::decode(body) {
                 // Any JSON object reads as an envelope, the reading being as lenient as it is.
                 Ok(envelope) if !envelope.message_id.is_empty() => Self::Message {
@@ -64,6 +75,9 @@ impl Event {
                 .flatten()
                 .collect(),
             Self::Stored { account, .. } => vec![account],
+            Self::Frame { account, frame } => {
+                frame.from_account_id().into_iter().chain([account.as_str()]).collect()
+            }
             Self::Other { .. } => Vec::new(),
         }
     }
@@ -75,6 +89,8 @@ impl Event {
             Self::Message { envelope, .. } => Body::Summary(without_payload(envelope)),
             Self::Receipt(receipt) => Body::Receipt(receipt),
             Self::Stored { notice, .. } => Body::Stored(notice),
+            Self::Frame { frame, .. } if include_payload => Body::Frame(json!(frame)),
+            Self::Frame { frame, .. } => Body::Frame(without_text(frame)),
             Self::Other { body } => Body::Other(body),
         };
         Line { subject: subject.to_owned(), observed_at: observed_at.to_owned(), body }
@@ -86,6 +102,17 @@ fn without_payload(envelope: &Envelope) -> Value {
     if let Some(fields) = value.as_object_mut() {
         fields.remove("payload");
         fields.insert("payload_bytes".to_owned(), envelope.payload.get().len().into());
+    }
+    value
+}
+
+fn without_text(frame: &StreamFrame) -> Value {
+    let mut value = json!(frame);
+    if let (Some(fields), StreamFrame::Delta(delta)) = (value.as_object_mut(), frame) {
+        let bytes: usize = std::iter::once(&delta.delta).chain(&delta.more).map(String::len).sum();
+        fields.remove("delta");
+        fields.remove("more");
+        fields.insert("delta_bytes".to_owned(), bytes.into());
     }
     value
 }
@@ -109,6 +136,8 @@ enum Body<'a> {
     Receipt(&'a Receipt),
     #[serde(rename = "stored")]
     Stored(&'a StoredNotice),
+    #[serde(rename = "frame")]
+    Frame(Value),
     #[serde(rename = "other")]
     Other(&'a str),
 }
@@ -133,6 +162,12 @@ mod tests {
         assert!(matches!(Event::read("account.a.receipts", receipt), Event::Receipt(_)));
         let stored = br#"{"status":"stored","message_ids":["m1"],"event_at":"x"}"#;
         assert!(matches!(Event::read("account.a.stored", stored), Event::Stored { .. }));
+        let frame =
+            br#"{"type":"stream_delta","stream_id":"s","delta":"hi","seq":0,"from_account_id":"acct_a"}"#;
+        let event = Event::read("account.b.stream.s", frame);
+        assert!(matches!(&event, Event::Frame { account, .. } if account == "b"));
+        assert_eq!(event.accounts(), ["acct_a", "b"]);
+        assert!(matches!(Event::read("account.b.stream.s", b"{}"), Event::Other { .. }));
         for odd in [&b"\xff\x1b[2J"[..], b"", b"[]", b"{}"] {
             assert!(matches!(Event::read("account.a.inbox", odd), Event::Other { .. }));
         }
@@ -146,5 +181,14 @@ mod tests {
         assert_eq!(line(false)["message"]["payload"], Value::Null);
         assert_eq!(line(false)["message"]["payload_bytes"], 14);
         assert_eq!(line(false)["subject"], "account.b.inbox");
+        let frame = br#"{"type":"stream_delta","stream_id":"s","delta":"hi","more":["you"],"seq":0}"#;
+        let event = Event::read("account.b.stream.s", frame);
+        let line =
+            |include| serde_json::to_value(event.to_json("account.b.stream.s", "now", include)).unwrap();
+        assert_eq!(line(true)["frame"]["more"][0], "you");
+        assert_eq!(
+            (&line(false)["frame"]["delta"], &line(false)["frame"]["delta_bytes"]),
+            (&Value::Null, &json!(5))
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agentnet::{
     RegistryClient,
-    proto::subject::{ALL_ACCOUNTS, ALL_CAPABILITIES, ALL_INBOXES, ALL_RECEIPTS, ALL_STORED},
+    proto::subject::{ALL_ACCOUNTS, ALL_CAPABILITIES, ALL_INBOXES, ALL_RECEIPTS, ALL_STORED, ALL_STREAMS},
 };
 use futures_util::{StreamExt as _, stream::SelectAll};
 
@@ -48,8 +48,11 @@ pub struct Args {
     /// Receipts and the network's confirmations too
     #[arg(long)]
     pub receipts: bool,
+    /// Streamed texts too, piece by piece as they come
+    #[arg(long)]
+    pub streams: bool,
     /// Everything: also replies, redeliveries and messages to capabilities
-    #[arg(long, conflicts_with_all = ["subject", "receipts"])]
+    #[arg(long, conflicts_with_all = ["subject", "receipts", "streams"])]
     pub all: bool,
 }
 
@@ -59,7 +62,8 @@ impl Args {
             return ALL.map(str::to_owned).to_vec();
         }
         let receipts = RECEIPTS.iter().filter(|_| self.receipts).map(|subject| (*subject).to_owned());
-        let mut subjects: Vec<String> = self.subject.iter().cloned().chain(receipts).collect();
+        let streams = self.streams.then(|| ALL_STREAMS.to_owned());
+        let mut subjects: Vec<String> = self.subject.iter().cloned().chain(receipts).chain(streams).collect();
         subjects.sort_unstable();
         subjects.dedup();
         subjects

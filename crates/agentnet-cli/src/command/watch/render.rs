@@ -1,6 +1,6 @@
 //! Events as lines for people.
 
-use agentnet::proto::{Envelope, Receipt, ReceiptStatus, StoredNotice, envelope::kind};
+use agentnet::proto::{Envelope, Receipt, ReceiptStatus, StoredNotice, StreamFrame, envelope::kind};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::event::Event;
@@ -35,6 +35,7 @@ pub fn line(event: &Event, names: &Names, look: Look, observed_at: &str) -> Stri
         Event::Message { envelope, redelivered } => message(envelope, *redelivered, names, look),
         Event::Receipt(receipt) => self::receipt(receipt, names),
         Event::Stored { account, notice } => stored(account, notice, names),
+        Event::Frame { account, frame } => self::frame(account, frame, names, observed_at),
         Event::Other { body } => {
             let body = text::shorten(&clean(body), PIPE_PREVIEW);
             format!("{} {}", paint(DIM, time::clock(observed_at)), paint(DIM, body))
@@ -78,6 +79,34 @@ fn message(envelope: &Envelope, redelivered: bool, names: &Names, look: Look) ->
         }
     }
     line
+}
+
+fn frame(account: &str, frame: &StreamFrame, names: &Names, observed_at: &str) -> String {
+    let from = frame.from_account_id().map_or_else(|| "somebody".to_owned(), |id| names.of(id));
+    let to = names.of(account);
+    let said = |text: &str| paint(DIM, clean(text));
+    let what = match frame {
+        StreamFrame::Delta(delta) => {
+            let text: String = std::iter::once(&delta.delta).chain(&delta.more).map(String::as_str).collect();
+            clean(&text).into_owned()
+        }
+        StreamFrame::Start(start) => match start.seq {
+            Some(seq) => said(&format!("has said {seq} pieces")),
+            None => said("begins"),
+        },
+        StreamFrame::End(end) => said(&format!("ends after {} pieces", end.seq)),
+        StreamFrame::Error(error) => paint(BAD, clean(&format!("breaks off: {}", error.error))),
+        StreamFrame::Resume(resume) => said(&format!("reads from piece {} on", resume.seq)),
+        StreamFrame::Cancel(_) => said("cancels"),
+    };
+    format!(
+        "{} {} {} {}  {what}  {}",
+        paint(DIM, time::clock(observed_at)),
+        paint(person(&from), &from),
+        paint(DIM, "⇢"),
+        paint(person(&to), &to),
+        paint(THREAD, short_id(frame.stream_id())),
+    )
 }
 
 fn receipt(receipt: &Receipt, names: &Names) -> String {
@@ -209,6 +238,18 @@ mod tests {
             br#"{"message_id":"\u001b[1mm","status":"\u001b[2J","event_at":"\u009b","code":"\u0007x"}"#;
         let text = plain(&Event::read("account.a.receipts", receipt), None, false);
         assert!(!text.chars().any(char::is_control), "{text:?}");
+    }
+
+    #[test]
+    fn streams_read_well_and_safely() {
+        let frame =
+            br#"{"type":"stream_delta","stream_id":"0123456789","delta":"hel","more":["lo\u001b[2J"],"seq":4,
+            "from_account_id":"acct_a"}"#;
+        let event = Event::read("account.acct_b.stream.0123456789", frame);
+        assert_eq!(plain(&event, None, false), "10:00:00 acct_a ⇢ acct_b  hello\\x1b[2J  01234567…");
+        let end = br#"{"type":"stream_end","stream_id":"s","seq":2,"from_account_id":"acct_a"}"#;
+        let event = Event::read("account.acct_b.stream.s", end);
+        assert_eq!(plain(&event, None, false), "10:00:00 acct_a ⇢ acct_b  ends after 2 pieces  s");
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod small_talk;
 mod talk;
 mod topics;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use agentnet::{
     AgentNode, Incoming,
@@ -18,9 +18,9 @@ use agentnet::{
     },
 };
 use agentnet_local::DataDir;
-use futures_util::{StreamExt as _, future};
+use futures_util::{StreamExt as _, future, stream};
 use serde_json::json;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
 use super::{progress::Progress, stack::Stack};
 use crate::{
@@ -39,6 +39,9 @@ const SHOWN: [&str; 3] = [ALL_INBOXES, ALL_CAPABILITIES, ALL_RECEIPTS];
 
 /// Marks messages that the agents send each other. Everything without it comes from somebody else.
 const STEP: &str = "demo_step";
+
+/// Between two words of an answer that comes word by word.
+const WORD_PAUSE: Duration = Duration::from_millis(60);
 
 /// The running demo.
 pub struct Demo {
@@ -130,7 +133,17 @@ async fn answer(role: Role, message: &Incoming, topic: &str) -> Result<(), agent
         Some(step) => talk::reply_to(step, &payload),
         None => {
             let text = message.text().unwrap_or_else(|| message.payload().get().to_owned());
-            role.answer(&text, topic)
+            let answer = role.answer(&text, topic);
+            if role == Role::Researcher {
+                // One of them answers people as a language model does.
+                let words = stream::iter(answer.split_inclusive(' ')).then(|word| async move {
+                    sleep(WORD_PAUSE).await;
+                    word
+                });
+                message.reply_stream(words).await?;
+                return Ok(());
+            }
+            answer
         }
     };
     message.reply(json!({ "text": text })).await?;
