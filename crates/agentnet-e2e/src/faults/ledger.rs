@@ -57,7 +57,7 @@ pub struct Entry {
     pub form: Form,
     /// Its thread.
     pub thread_id: String,
-    /// When it was due to be sent, since the beginning of the run: waiting for its turn counts.
+    /// When it was due to be sent, in the ledger's time: waiting for its turn counts.
     pub due: Duration,
     /// What the sender was told, and when.
     pub told: Option<(Told, Duration)>,
@@ -127,6 +127,11 @@ impl Ledger {
     /// Time since the beginning of the run.
     pub fn elapsed(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    /// The time of a moment, as the ledger counts it.
+    pub fn at(&self, moment: Instant) -> Duration {
+        moment.saturating_duration_since(self.start)
     }
 
     /// A message is about to be sent.
@@ -204,5 +209,34 @@ impl Ledger {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The ledger is older than the load: its beginning is no part of anybody's waiting time.
+    #[test]
+    fn waiting_counts_from_when_a_message_was_due() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::create(&dir.path().join("ledger.jsonl")).unwrap();
+        let load_began = ledger.start + Duration::from_secs(3600);
+        let due = ledger.at(load_began) + Duration::from_secs(1);
+        assert_eq!(due, Duration::from_secs(3601));
+        let mut entry = Entry {
+            message_id: "m".to_owned(),
+            sender: "s".to_owned(),
+            recipient: "r".to_owned(),
+            seq: 1,
+            form: Form::Direct,
+            thread_id: "t".to_owned(),
+            due,
+            told: None,
+        };
+        assert_eq!(entry.waited(), None);
+        let told_at = ledger.at(load_began + Duration::from_millis(1002));
+        entry.told = Some((Told::Acknowledged(Stage::Stored), told_at));
+        assert_eq!(entry.waited(), Some(Duration::from_millis(2)));
     }
 }

@@ -156,7 +156,10 @@ async fn write(
     muted: fn(&Shape) -> bool,
 ) {
     while let Some((due, chunk)) = arrivals.recv().await {
-        sleep_until(due).await;
+        // The timer counts in whole milliseconds: even one that has passed takes up to one.
+        if due > Instant::now() {
+            sleep_until(due).await;
+        }
         if state.wait_for(|state| !muted(&state.shape)).await.is_err() {
             return;
         }

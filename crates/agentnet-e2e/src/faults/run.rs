@@ -71,7 +71,7 @@ async fn run_in(args: &RunArgs, scenario: Scenario, seed: u64, dir: &TempDir) ->
     let mut load = Load::prepare(plan, ledger.clone()).await?;
     let senders = Arc::new(Senders::start(&stack, ledger.clone(), &processes).await?);
     let start = Instant::now();
-    let ledger_start = ledger.elapsed();
+    let ledger_start = ledger.at(start);
     let away = (scenario == Scenario::Offline).then(|| fleet.len() - 1);
     if let Some(sleeper) = away {
         fleet.send_away(sleeper).await?;

@@ -116,6 +116,7 @@ impl Load {
         let total = (self.plan.rate * self.plan.lasts.as_secs_f64()) as u64;
         let (backlog_target, backlog) = self.plan.backlog.clone().map_or((None, 0), |(t, n)| (Some(t), n));
         let mut sent = Sent::default();
+        let began = self.ledger.at(start);
         for count in 0..total {
             let due = Duration::from_secs_f64(count as f64 / self.plan.rate);
             sleep_until((start + due).into()).await;
@@ -126,6 +127,7 @@ impl Load {
                 }
                 continue;
             }
+            let due = began + due;
             let mut orders = vec![self.order(count, due)];
             // Spread evenly: as many of the backlog have gone as the run has.
             if let Some(target) = &backlog_target {
