@@ -64,7 +64,7 @@ async fn run_in(args: &RunArgs, scenario: Scenario, seed: u64, dir: &TempDir) ->
         no_outbox: plan.no_outbox,
         signed: plan.signed,
     };
-    if scenario == Scenario::Sender {
+    if scenario.has_sender_processes() {
         // They carry half of the load; the others are what is measured.
         (processes.senders, plan.rate) = (SENDER_PROCESSES, plan.rate / 2.0);
     }

@@ -145,6 +145,7 @@ impl Scenario {
                 Fault::KillRegistry,
                 Fault::KillPersister,
                 Fault::KillAgent,
+                Fault::KillSender,
             ],
             Self::MidCommit => &[Fault::KillMidCommit],
             Self::Cut => &[Fault::CutNats, Fault::CutPostgres],
@@ -159,6 +160,11 @@ impl Scenario {
     /// Whether several faults may be at work at once.
     pub fn is_mixed(self) -> bool {
         self == Self::All
+    }
+
+    /// Whether some senders are processes that can be killed, with their outboxes in files.
+    pub fn has_sender_processes(self) -> bool {
+        self.faults().contains(&Fault::KillSender)
     }
 
     /// Whether the stack needs proxies.
