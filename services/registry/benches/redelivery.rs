@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use agentnet_local::testing::eventually;
-use agentnet_proto::StoredNotice;
+use agentnet_proto::{Clock as _, StoredNotice, SystemClock};
 use async_nats::Client;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
@@ -74,8 +74,8 @@ async fn main() {
 fn message(id: &str, from: &str, to: &str) -> String {
     json!({
         "message_id": id, "from_agent": from, "from_account_id": from, "to_agent": to, "to_account_id": to,
-        "payload": {"text": "x"}, "sent_at": "2026-01-01T00:00:00Z", "ttl_ms": 600_000, "thread_id": "t1",
-        "schema_version": "1.2",
+        "payload": {"text": "x"}, "sent_at": SystemClock.now().to_string(), "ttl_ms": 600_000, "thread_id": "t1",
+        "kind": "direct", "schema_version": "1.2",
     })
     .to_string()
 }
@@ -104,6 +104,8 @@ async fn work(client: Client, account: String, tag: String) -> bool {
         client.publish("account.alice.receipts", receipt.to_string().into()).await.unwrap();
         last = id;
     }
+    // What a client that is dropped still holds is gone.
+    client.flush().await.unwrap();
     in_order
 }
 
