@@ -6,8 +6,8 @@ mod support;
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _},
-    net::TcpListener,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
     process::Stdio,
     sync::OnceLock,
@@ -18,6 +18,16 @@ use support::{Place, SOON, command_lines, wait_for};
 
 fn mode(path: &std::path::Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// What a server answers to a plain GET.
+fn http_get(url: &str, path: &str) -> String {
+    let host = url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// Nobody may sit on the usual ports of NATS and Postgres while we are on them; somebody may already, which is as good.
@@ -38,7 +48,10 @@ fn a_network_starts_stops_and_finds_its_data_again() {
     let nats_url = ready["nats_url"].as_str().unwrap();
     assert!(nats_url.starts_with("nats://") && !nats_url.ends_with(":4222"));
     assert!(ready["database_url"].as_str().unwrap().starts_with("postgres://"));
-    assert!(ready["gateway_url"].is_null() && ready.as_object().unwrap().contains_key("gateway_url"));
+    let gateway = ready["gateway_url"].as_str().unwrap();
+    let health = http_get(gateway, "/health");
+    assert!(health.starts_with("HTTP/1.1 200") && health.contains(r#""status":"healthy""#), "{health}");
+    assert!(http_get(gateway, "/docs/").contains("swagger-ui"));
     assert_eq!((mode(&place.file("ready.json")), mode(&place.file("context.json"))), (0o600, 0o600));
     assert!(up.stdout().contains("AgentNet is up") && up.stdout().contains("mode  open"), "{}", up.stdout());
 

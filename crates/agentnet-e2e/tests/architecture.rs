@@ -18,10 +18,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("agentnet-local", &[]),
     ("agentnet-registry", &["agentnet-proto", "agentnet-store", "agentnet-service"]),
     ("agentnet-persister", &["agentnet-proto", "agentnet-store", "agentnet-service"]),
+    ("agentnet-gateway", &["agentnet", "agentnet-proto", "agentnet-service"]),
     (
         "agentnet-cli",
         &[
             "agentnet",
+            "agentnet-gateway",
             "agentnet-proto",
             "agentnet-local",
             "agentnet-service",
@@ -81,7 +83,7 @@ fn the_wire_types_need_no_runtime() {
     for runtime in ["tokio", "async-nats", "sqlx", "axum"] {
         assert!(!graph["agentnet-proto"].contains(runtime), "agentnet-proto must not link {runtime}");
     }
-    for name in ["agentnet", "agentnet-cli", "agentnet-examples"] {
+    for name in ["agentnet", "agentnet-gateway", "agentnet-cli", "agentnet-examples"] {
         assert!(!graph[name].contains("sqlx"), "{name} must reach Postgres through the services only");
     }
 }

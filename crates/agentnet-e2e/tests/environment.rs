@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+use agentnet_gateway::Gateway;
 use agentnet_local::testing::logged;
 use agentnet_persister::Persister;
 use agentnet_registry::Registry;
@@ -40,6 +41,7 @@ fn the_examples_defaults_are_the_programs() {
         let pair = std::slice::from_ref(pair);
         assert_eq!(read::<Registry>(pair), read::<Registry>(&[]), "{pair:?}");
         assert_eq!(read::<Persister>(pair), read::<Persister>(&[]), "{pair:?}");
+        assert_eq!(read::<Gateway>(pair), read::<Gateway>(&[]), "{pair:?}");
     }
 }
 

@@ -130,6 +130,24 @@ codes! {
     /// The blob or the object store could not be read or changed; try again.
     BlobFailed = "blob_failed", 503, true;
 
+    // Requests to the gateway over HTTP.
+    /// A field of the body, query or path is missing or can't be used; `field` names it.
+    ValidationFailed = "validation_failed", 422, false;
+    /// The route takes another method; /docs lists them.
+    MethodNotAllowed = "method_not_allowed", 405, false;
+    /// The body must be JSON, or what the route says.
+    UnsupportedMediaType = "unsupported_media_type", 415, false;
+    /// The request shows no token, and this network wants one; log in first.
+    Unauthenticated = "unauthenticated", 401, false;
+    /// A frame over a WebSocket isn't what it must be; the socket stays open.
+    InvalidMessage = "invalid_message", 400, false;
+    /// No agent is online that fits what was asked for; start one that says so in its metadata.
+    NoAgentAvailable = "no_agent_available", 503, true;
+    /// The account has as many sessions or agents as it may have; end one first.
+    SessionsFull = "sessions_full", 429, false;
+    /// The session has ended; make another one.
+    SessionEnded = "session_ended", 404, false;
+
     // Requests to the registry: failures.
     /// The account could not be resolved or created; try again.
     IdentityFailed = "failed resolving account identity", 503, true;

@@ -7,6 +7,7 @@
 pub mod access_token;
 pub mod blob;
 pub mod block;
+pub mod chat;
 pub mod clock;
 pub mod cursor;
 pub mod dev_auth;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use agentnet_proto::error::RpcError;
 use agentnet_service::config::{ConfigError, Env};
+use agentnet_service::nats::Nats;
 use agentnet_service::rpc::{Method, RpcServer, StartError, default_faults, handler};
 use agentnet_service::service::{self, Deps, Service};
 use agentnet_service::shutdown::Shutdown;
@@ -31,6 +32,7 @@ struct EchoError(#[from] StartError);
 
 impl Service for Echo {
     const NAME: &'static str = "echo-service";
+    type Link = Nats;
     type Config = u64;
     type Handle = ();
     type Error = EchoError;

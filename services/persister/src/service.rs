@@ -8,6 +8,7 @@ use agentnet_proto::{
 };
 use agentnet_service::{
     config::{ConfigError, Env},
+    nats::Nats,
     service::{Deps, Service},
     shutdown::Shutdown,
 };
@@ -63,6 +64,7 @@ pub struct Persister {
 impl Service for Persister {
     const NAME: &'static str = "agentnet-persister";
     const INBOX_PREFIX: Option<&'static str> = Some(PERSISTER_INBOX);
+    type Link = Nats;
     type Config = Config;
     type Handle = Handle;
     type Error = PersisterError;

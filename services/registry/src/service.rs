@@ -98,6 +98,7 @@ impl Handle {
 impl Service for Registry {
     const NAME: &'static str = "agentnet-registry";
     const INBOX_PREFIX: Option<&'static str> = Some(REGISTRY_INBOX);
+    type Link = Nats;
     type Config = Config;
     type Handle = Handle;
     type Error = RegistryError;

@@ -7,6 +7,7 @@ use agentnet_proto::{OffsetClock, SharedClock};
 use agentnet_registry::{Registry, RegistryError};
 use agentnet_service::{
     config::{ConfigError, Env},
+    nats::Nats,
     service::{self, Deps, Service},
     shutdown::Shutdown,
 };
@@ -41,6 +42,7 @@ struct HarnessRegistry(Registry);
 impl Service for HarnessRegistry {
     const NAME: &'static str = Registry::NAME;
     const INBOX_PREFIX: Option<&'static str> = Registry::INBOX_PREFIX;
+    type Link = Nats;
     type Config = agentnet_registry::Config;
     type Handle = agentnet_registry::Handle;
     type Error = RegistryError;
@@ -70,6 +72,7 @@ struct HarnessPersister(Persister);
 impl Service for HarnessPersister {
     const NAME: &'static str = Persister::NAME;
     const INBOX_PREFIX: Option<&'static str> = Persister::INBOX_PREFIX;
+    type Link = Nats;
     type Config = agentnet_persister::Config;
     type Handle = agentnet_persister::Handle;
     type Error = PersisterError;

@@ -2,13 +2,17 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "test support")]
 
-use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, sync::Mutex, time::Duration};
+use std::{
+    collections::BTreeMap, fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, sync::Mutex,
+    time::Duration,
+};
 
 use agentnet::{
     AgentNode, AgentNodeBuilder, Identity, IdentityStore, RegistryClient,
     connect::Connection,
-    proto::{Security, rpc, subject::REGISTRY_INBOX},
+    proto::{SecretText, Security, rpc, subject::REGISTRY_INBOX},
 };
+use agentnet_gateway::Gateway;
 use agentnet_local::{
     PgOptions, PostgresServer, StopMode,
     testing::{TEST_TOKEN, TestDb, TestNats, eventually},
@@ -26,6 +30,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::timeout};
 
+pub mod web;
+
 pub const SECOND: Duration = Duration::from_secs(1);
 /// Longest wait for what has to happen.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -41,6 +47,43 @@ enum Database {
 struct Running {
     shutdown: Shutdown,
     task: JoinHandle<Result<(), ServiceError>>,
+}
+
+/// A gateway of the network. Dropping it stops it.
+pub struct RunningGateway {
+    running: Option<Running>,
+    pub addr: SocketAddr,
+    pub handle: agentnet_gateway::Handle,
+}
+
+impl RunningGateway {
+    /// `http://address/path`.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    /// `ws://address/path`.
+    pub fn ws(&self, path: &str) -> String {
+        format!("ws://{}{path}", self.addr)
+    }
+
+    /// Asks it to stop; `stopped` waits for the end.
+    pub fn ask_to_stop(&self) {
+        self.running.as_ref().unwrap().shutdown.request();
+    }
+
+    pub async fn stopped(mut self) {
+        stop(self.running.take()).await;
+    }
+}
+
+impl Drop for RunningGateway {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.shutdown.force();
+            running.task.abort();
+        }
+    }
 }
 
 /// The network. Dropping it stops everything.
@@ -130,6 +173,9 @@ impl Stack {
             ("AGENTNET_TOKEN_SECRET", "a secret of these tests, long enough".to_owned()),
         ];
         let mut pairs: BTreeMap<&str, String> = pairs.into_iter().collect();
+        if self.security() != Security::Open {
+            pairs.insert("AGENTNET_GATEWAY_KEYS", self.identity("gateway").public_key().to_string());
+        }
         if let Some(seeds) = &self.seeds {
             let secret = |seed: &SecretString| seed.expose_secret().to_owned();
             pairs.insert("AGENTNET_NKEY_SEED", secret(seed(seeds)));
@@ -137,7 +183,6 @@ impl Stack {
             pairs.insert("AGENTNET_CALLOUT_SEED", secret(&seeds.issuer));
             pairs.insert("AGENTNET_CALLOUT_XKEY_SEED", secret(&seeds.xkey));
             pairs.insert("AGENTNET_SYSTEM_NKEY_SEED", secret(&seeds.system));
-            pairs.insert("AGENTNET_GATEWAY_KEYS", self.identity("gateway").public_key().to_string());
         }
         pairs.insert("AGENTNET_OPERATOR_KEYS", self.identity("operator").public_key().to_string());
         pairs.extend(self.settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
@@ -156,6 +201,28 @@ impl Stack {
             run::<Persister>(FullConfig::read::<Persister>(&self.env(|seeds| &seeds.persister)).unwrap())
                 .await;
         *self.persister.lock().unwrap() = Some(running);
+    }
+
+    /// A gateway on a free port, with these variables too.
+    pub async fn gateway(&self, settings: &[(&str, &str)]) -> RunningGateway {
+        let mut pairs = BTreeMap::from([
+            ("NATS_URL", self.nats.url()),
+            ("AGENTNET_NATS_RECONNECT_MAX_SECONDS", "0.1".to_owned()),
+            ("AGENTNET_DEPLOYMENT", "e2e".to_owned()),
+            ("GATEWAY_LISTEN", "127.0.0.1:0".to_owned()),
+        ]);
+        pairs.extend(self.settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let seed = || self.identity("gateway").key().expose_nkey_seed();
+        match self.security() {
+            Security::Open => {}
+            Security::Signed => drop(pairs.insert("GATEWAY_KEY_SEED", seed())),
+            Security::Secure => drop(pairs.insert("AGENTNET_NKEY_SEED", seed())),
+        }
+        pairs.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let config = FullConfig::read::<Gateway>(&Env::from_pairs(pairs)).unwrap();
+        let shutdown = Shutdown::new(config.chassis.shutdown);
+        let Started { task, handle, .. } = start::<Gateway>(config, &shutdown).await.unwrap();
+        RunningGateway { running: Some(Running { shutdown, task }), addr: handle.addrs()[0], handle }
     }
 
     pub async fn stop_registry(&self) {
@@ -203,6 +270,29 @@ impl Stack {
     /// What its services were told beyond the defaults.
     pub fn settings(&self) -> &[(&'static str, &'static str)] {
         &self.settings
+    }
+
+    fn security(&self) -> Security {
+        let named = self.settings.iter().find(|(name, _)| *name == "AGENTNET_SECURITY");
+        named.map_or(Security::Open, |(_, mode)| mode.parse().unwrap())
+    }
+
+    /// Makes a person's account.
+    pub async fn person(&self, username: &str, password: &str) {
+        let request = rpc::UserCreateRequest {
+            username: username.to_owned(),
+            password: SecretText::new(password),
+            ..rpc::UserCreateRequest::default()
+        };
+        if self.security() == Security::Open {
+            self.registry().call::<rpc::UserCreate>(&request).await.unwrap();
+            return;
+        }
+        let operator = self.node("operator").identity(self.identity("operator")).start().await.unwrap();
+        let account_id = Some(operator.account_id().to_owned());
+        let request = rpc::UserCreateRequest { account_id, ..request };
+        operator.registry().call::<rpc::UserCreate>(&request).await.unwrap();
+        operator.close().await.unwrap();
     }
 
     /// An identity of this network's.

@@ -4,6 +4,7 @@
 //! A process that hosts several services reads each one's config and calls [`start`] for each with the same
 //! [`Shutdown`].
 
+mod link;
 mod main;
 mod probe;
 mod start;
@@ -11,6 +12,7 @@ mod start;
 use std::error::Error;
 use std::future::Future;
 
+pub use link::{ByItself, Link};
 pub use main::{EXIT_FAILURE, main, run};
 pub use start::{ServiceError, Started, start};
 
@@ -22,10 +24,10 @@ use crate::stats::Stats;
 
 /// What the chassis lends a service.
 #[derive(Clone, Debug)]
-pub struct Deps {
-    /// Connection to NATS, closed by the chassis after [`Service::run`] has returned.
-    pub nats: Nats,
-    /// Where to register readiness checks; NATS is checked already.
+pub struct Deps<L = Nats> {
+    /// Way to NATS, closed by the chassis after [`Service::run`] has returned.
+    pub nats: L,
+    /// Where to register readiness checks; a connection of the chassis is checked already.
     pub health: HealthChecks,
     /// Timers.
     pub stats: Stats,
@@ -39,6 +41,8 @@ pub trait Service: Sized + Send + 'static {
     /// Prefix of its connection's reply subjects, `_INBOX` if `None`. A service that listens to other people's inboxes
     /// needs one of its own, or it hears its own replies.
     const INBOX_PREFIX: Option<&'static str> = None;
+    /// What it reaches NATS through: [`Nats`], unless it connects by itself.
+    type Link: Link;
     /// Everything it can be told, as plain data.
     type Config: Send;
     /// Cheap handle for whoever hosts it.
@@ -57,7 +61,7 @@ pub trait Service: Sized + Send + 'static {
     /// Connects to what it needs, subscribes, and says that it is ready by returning.
     fn build(
         config: Self::Config,
-        deps: Deps,
+        deps: Deps<Self::Link>,
     ) -> impl Future<Output = Result<(Self, Self::Handle), Self::Error>> + Send;
 
     /// Works until a stop is asked for, then stops intake and finishes what is in flight. It must not close the

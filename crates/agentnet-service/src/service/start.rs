@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::{Deps, FullConfig, Service};
+use super::{Deps, FullConfig, Link as _, Service};
 use crate::health::{self, HealthChecks};
 use crate::nats;
 use crate::shutdown::Shutdown;
@@ -86,9 +86,9 @@ pub async fn start<S: Service>(
         Some(_) => Some(telemetry::metrics_recorder().map_err(ServiceError::Recorder)?),
         None => None,
     };
-    let nats = nats::connect(&chassis.nats, S::NAME).await?;
+    let nats = <S::Link as super::Link>::open(&chassis.nats, S::NAME).await?;
     let health = HealthChecks::default();
-    health.register_nats("nats", &nats, chassis.http.check_timeout);
+    nats.register_check(&health, chassis.http.check_timeout);
     let stats = Stats::new(S::stats_window(&service));
     let deps = Deps { nats: nats.clone(), health: health.clone(), stats };
     let (service, handle) = S::build(service, deps)

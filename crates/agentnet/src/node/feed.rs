@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 const MAX_WAITING: usize = 8;
 
 /// Reads one subscription and those that are made anew in its place; an older one ends by itself when its client does.
+#[derive(Debug)]
 pub(super) struct Feed {
     subscriptions: SelectAll<Subscriber>,
     renewed: mpsc::Receiver<Subscriber>,

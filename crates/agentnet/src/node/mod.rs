@@ -6,6 +6,7 @@ mod config;
 mod entrance;
 mod feed;
 mod maintain;
+mod observe;
 mod online;
 mod renew;
 mod session;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use builder::AgentNodeBuilder;
 pub(crate) use config::Config;
+pub use observe::{Observation, Observed};
 use session::Session;
 
 use crate::{
@@ -78,6 +80,7 @@ pub(crate) struct Inner {
     pub(crate) blocks: Blocks,
     pub(crate) invitations: Invitations,
     pub(crate) thread_news: tokio::sync::broadcast::Sender<agentnet_proto::rpc::ThreadEvent>,
+    observers: observe::Observers,
     accepting: AtomicBool,
     closed: AtomicBool,
     /// Wakes the maintenance task.

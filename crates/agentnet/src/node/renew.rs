@@ -61,9 +61,11 @@ async fn renew(inner: &Arc<Inner>, feeds: &Feeds, lifetime: Duration) -> Result<
     let subscriptions =
         Subscriptions::open_on(connection, &fresh.client, account, feeds.heard(), inner.is_online(), checks)
             .await?;
+    let observers = inner.observers.renew(connection, &fresh.client).await?;
     connection.round_trip_of(&fresh.client, CONFIRM).await?;
     feeds.renewed(subscriptions).await;
     let older = connection.switch_to(fresh);
+    drop(observers);
     tracing::debug!(account = %inner.account, "connection renewed");
     let (grace, cancel) = (lifetime.mul_f64(GRACE).min(REGISTER_TIMEOUT), inner.cancel.clone());
     tokio::spawn(async move {

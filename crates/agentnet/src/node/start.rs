@@ -169,6 +169,7 @@ impl Parts {
             blocks: Blocks::default(),
             invitations: Invitations::default(),
             thread_news: groups::news(),
+            observers: super::observe::Observers::default(),
             accepting: AtomicBool::new(true),
             closed: AtomicBool::new(false),
             cancel: CancellationToken::new(),

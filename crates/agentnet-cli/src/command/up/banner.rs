@@ -26,6 +26,7 @@ pub fn print(ctx: &Context, args: &Args, dir: &DataDir, stack: &Stack) -> Result
         format!("{} {}", paint(GOOD, "●"), bold("AgentNet is up")),
         String::new(),
         format!("  {}  {}", dim("agents join at"), stack.told.nats_url),
+        format!("  {}  {}", dim("      HTTP API"), gateway(stack)),
         format!("  {}  {}", dim("          mode"), mode(stack)),
         format!("  {}  {}", dim("          data"), dir.path().display()),
         format!("  {}  {}", dim("          logs"), dir.path().join("logs").join(logs::FILE).display()),
@@ -54,6 +55,11 @@ pub fn print(ctx: &Context, args: &Args, dir: &DataDir, stack: &Stack) -> Result
     lines.push(dim("  Ctrl-C stops everything; the data stays."));
     lines.push(String::new());
     ctx.out.line(lines.join("\n"))
+}
+
+fn gateway(stack: &Stack) -> String {
+    let url = stack.told.gateway.get().map_or("", |found| found.url.as_str());
+    format!("{url} (pages at {url}/docs)")
 }
 
 fn mode(stack: &Stack) -> String {

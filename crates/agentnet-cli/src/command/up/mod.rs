@@ -30,7 +30,7 @@ use stack::Stack;
 
 /// Start a network on this machine and keep it running
 ///
-/// Runs a private nats-server and Postgres under a data directory, and the registry and the persister in this
+/// Runs a private nats-server and Postgres under a data directory, and the registry, the persister and the gateway in this
 /// process. Commands in other terminals find it by themselves. Ctrl-C stops everything in order; the next `agentnet up`
 /// finds its data again.
 #[derive(Debug, Clone, clap::Args)]
@@ -53,6 +53,9 @@ pub struct Args {
     /// Port of Postgres; a free one unless given
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub pg_port: Option<u16>,
+    /// Port of the gateway's HTTP API; 8000, or a free one if that is taken
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub http_port: Option<u16>,
     /// Write one JSON object with the URLs here once everything answers, for scripts
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,

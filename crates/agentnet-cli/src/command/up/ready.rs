@@ -23,7 +23,7 @@ pub struct Ready<'a> {
     pub mode: &'static str,
     /// Postgres with its password.
     pub database_url: &'a str,
-    /// The gateway's HTTP face; null as long as there is none.
+    /// The gateway's HTTP API.
     pub gateway_url: Option<&'a str>,
 }
 
@@ -34,7 +34,7 @@ impl<'a> Ready<'a> {
             mode: stack.told.security.as_str(),
             nats_url: &stack.told.nats_url,
             database_url: &stack.told.database_url,
-            gateway_url: None,
+            gateway_url: stack.told.gateway.get().map(|found| found.url.as_str()),
         }
     }
 }

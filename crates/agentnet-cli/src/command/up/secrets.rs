@@ -1,6 +1,6 @@
 //! What a secure network has of its own: the keys of its services, and the identity of the person who starts it.
 
-use agentnet::{Identity, IdentityStore, connect::context::UserIdentity};
+use agentnet::{Identity, IdentityStore, connect::context::UserIdentity, proto::signature::SecretKey};
 use agentnet_local::DataDir;
 use agentnet_registry::callout::{NetworkSeeds, SeedError};
 use secrecy::SecretString;
@@ -49,6 +49,14 @@ impl Secure {
         let enrolment_token = dir.secret("enrolment-token")?;
         Ok(Self { seeds, server_config, gateway, who, operator, enrolment_token })
     }
+}
+
+/// The seed of the gateway's own key, in signed mode, where its other services have none.
+///
+/// # Errors
+/// `io`.
+pub fn gateway_seed(dir: &DataDir) -> Result<SecretString, Failure> {
+    Ok(dir.secret_made_by("nats-gateway", || SecretString::from(SecretKey::generate().expose_nkey_seed()))?)
 }
 
 /// An identity that belongs to the network: the person's, or a demo agent's.

@@ -1,6 +1,12 @@
 //! The services that run in this process.
 
-use agentnet::proto::Security;
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::{Arc, OnceLock},
+};
+
+use agentnet::proto::{Security, signature::SecretKey};
+use agentnet_gateway::Gateway;
 use agentnet_persister::Persister;
 use agentnet_registry::Registry;
 use agentnet_service::{
@@ -13,6 +19,9 @@ use tokio::task::JoinHandle;
 
 use super::{super::environment, secrets::Secure};
 use crate::failure::Failure;
+
+/// The port of the gateway's HTTP API, if it is free: the seed's clients look there.
+const HTTP_PORT: u16 = 8000;
 
 /// What the services of one network are told.
 #[derive(Clone)]
@@ -29,6 +38,21 @@ pub struct Told {
     pub token_secret: SecretString,
     /// What secure mode takes.
     pub secure: Option<Secure>,
+    /// The gateway's key in signed mode.
+    pub gateway_seed: Option<SecretString>,
+    /// The gateway's port that was asked for.
+    pub http_port: Option<u16>,
+    /// Where the gateway listens since its first start: its next one must be found there too.
+    pub gateway: Arc<OnceLock<Found>>,
+}
+
+/// Where the gateway is.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its URL, for clients on this machine.
+    pub url: String,
+    /// Its addresses, as its configuration has them.
+    listen: String,
 }
 
 impl Told {
@@ -46,8 +70,10 @@ impl Told {
             | "AGENTNET_CALLOUT_XKEY_SEED"
             | "AGENTNET_SYSTEM_NKEY_SEED"
             | "AGENTNET_OPERATOR_KEYS"
-            | "AGENTNET_GATEWAY_KEYS"
             | "AGENTNET_ENROLMENT_TOKEN" => told.secure(kind, name),
+            "AGENTNET_GATEWAY_KEYS" => told.gateway_keys(),
+            "GATEWAY_LISTEN" => told.gateway_listens(),
+            "GATEWAY_KEY_SEED" => Some(told.gateway_seed.as_ref()?.expose_secret().to_owned()),
             "AGENTNET_TOKEN_SECRET" => Some(told.token_secret.expose_secret().to_owned()),
             // Two services of one process can't listen at one address; `up` watches them itself.
             "AGENTNET_HTTP_ADDR" => None,
@@ -57,20 +83,47 @@ impl Told {
 }
 
 impl Told {
+    /// Where it was; else at the port asked for, else where the environment says, else at the usual port or a free one.
+    fn gateway_listens(&self) -> Option<String> {
+        if let Some(found) = self.gateway.get() {
+            return Some(found.listen.clone());
+        }
+        let on_loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string();
+        if let Some(port) = self.http_port {
+            return Some(on_loopback(port));
+        }
+        environment("GATEWAY_LISTEN").or_else(|| {
+            let is_free = TcpListener::bind((Ipv4Addr::LOCALHOST, HTTP_PORT)).is_ok();
+            Some(on_loopback(if is_free { HTTP_PORT } else { 0 }))
+        })
+    }
+
+    /// The gateway's key, beside those that the environment names. In open mode keys mean nothing.
+    fn gateway_keys(&self) -> Option<String> {
+        let seed = self.gateway_seed.as_ref();
+        let signed = seed.and_then(|seed| SecretKey::from_nkey_seed(seed.expose_secret()).ok());
+        let own = match &self.secure {
+            Some(secure) => Some(secure.gateway.clone()),
+            None => signed.map(|key| key.verifying().to_string()),
+        };
+        let keys: Vec<String> = own.into_iter().chain(environment("AGENTNET_GATEWAY_KEYS")).collect();
+        (!keys.is_empty()).then(|| keys.join(","))
+    }
+
     fn secure(&self, kind: Kind, name: &str) -> Option<String> {
-        let Secure { seeds, operator, gateway, enrolment_token, .. } = self.secure.as_ref()?;
+        let Secure { seeds, operator, enrolment_token, .. } = self.secure.as_ref()?;
         let seed = match (name, kind) {
             ("AGENTNET_NKEY_SEED", Kind::Registry) => &seeds.registry,
             ("AGENTNET_NKEY_SEED", Kind::Persister) => &seeds.persister,
+            ("AGENTNET_NKEY_SEED", Kind::Gateway) => &seeds.gateway,
             ("AGENTNET_CALLOUT_SEED", _) => &seeds.issuer,
             ("AGENTNET_CALLOUT_XKEY_SEED", _) => &seeds.xkey,
             ("AGENTNET_SYSTEM_NKEY_SEED", _) => &seeds.system,
             ("AGENTNET_ENROLMENT_TOKEN", _) => enrolment_token,
-            // Whoever starts the network runs it, and its gateway is one, beside those they name.
+            // Whoever starts the network runs it, beside those they name.
             _ => {
-                let own = if name == "AGENTNET_GATEWAY_KEYS" { gateway } else { operator };
                 return Some(
-                    [Some(own.clone()), environment(name)]
+                    [Some(operator.clone()), environment(name)]
                         .into_iter()
                         .flatten()
                         .collect::<Vec<_>>()
@@ -97,17 +150,20 @@ pub enum Kind {
     Registry,
     /// JetStream to Postgres.
     Persister,
+    /// HTTP and WebSocket.
+    Gateway,
 }
 
 impl Kind {
     /// All of them, in the order of their start.
-    pub const ALL: [Self; 2] = [Self::Persister, Self::Registry];
+    pub const ALL: [Self; 3] = [Self::Persister, Self::Registry, Self::Gateway];
 
     /// Its name, for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Registry => Registry::NAME,
             Self::Persister => Persister::NAME,
+            Self::Gateway => Gateway::NAME,
         }
     }
 
@@ -127,6 +183,15 @@ impl Kind {
             Self::Persister => {
                 let config = FullConfig::read::<Persister>(&env).map_err(|error| bad_config(&error))?;
                 start::<Persister>(config, shutdown).await.map_err(|error| failed(&error))?.task
+            }
+            Self::Gateway => {
+                let config = FullConfig::read::<Gateway>(&env).map_err(|error| bad_config(&error))?;
+                let started = start::<Gateway>(config, shutdown).await.map_err(|error| failed(&error))?;
+                let addrs: Vec<String> = started.handle.addrs().iter().map(ToString::to_string).collect();
+                if let Some(url) = started.handle.url() {
+                    told.gateway.get_or_init(|| Found { url, listen: addrs.join(",") });
+                }
+                started.task
             }
         };
         Ok(Running { name: self.name(), task })

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Args,
     progress::Progress,
-    secrets::Secure,
+    secrets::{self, Secure},
     servers,
     services::{self, Kind, Running, Told},
 };
@@ -52,6 +52,10 @@ impl Stack {
             Security::Secure => Some(Secure::of(dir)?),
             Security::Open | Security::Signed => None,
         };
+        let gateway_seed = match security {
+            Security::Signed => Some(secrets::gateway_seed(dir)?),
+            Security::Open | Security::Secure => None,
+        };
         // Both are waited for: one that is given up in the middle of its start would end after us.
         let (nats, postgres) = match tokio::join!(
             servers::nats(dir, args.nats_port, secure.as_ref(), progress),
@@ -74,11 +78,14 @@ impl Stack {
             security,
             token_secret: dir.secret("token-secret")?,
             secure,
+            gateway_seed,
+            http_port: args.http_port,
+            gateway: Arc::default(),
         };
         let stack = Self { nats, postgres, shutdown: services::shutdown(), told, services: Mutex::default() };
         let step = progress.step("starting services");
         match stack.start_services().await {
-            Ok(()) => step.done("registry and persister answer"),
+            Ok(()) => step.done("registry, persister and gateway answer"),
             Err(failure) => {
                 step.failed("the services did not start");
                 stack.stop(progress).await;

@@ -45,6 +45,7 @@ pub async fn run(stack: &Stack, progress: &Progress) {
         ),
         service(Kind::Registry, stack, progress),
         service(Kind::Persister, stack, progress),
+        service(Kind::Gateway, stack, progress),
     );
 }
 

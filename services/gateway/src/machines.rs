@@ -1,0 +1,46 @@
+//! Machines: API keys, exchanged for access tokens, which are remembered for their time.
+
+use std::{net::IpAddr, time::Duration};
+
+use agentnet_proto::{rpc, secret_text::SecretText};
+use moka::future::Cache;
+use sha2::{Digest as _, Sha256};
+
+use crate::{app::App, http::Problem};
+
+/// Access tokens are good for half an hour; a key that was revoked is noticed earlier, when its seat is checked.
+const KEPT: Duration = Duration::from_secs(20 * 60);
+const MAX_KEPT: u64 = 10_000;
+
+/// The access tokens of API keys, by the keys' hashes.
+#[derive(Debug)]
+pub(crate) struct Machines(Cache<[u8; 32], SecretText>);
+
+impl Machines {
+    pub(crate) fn new() -> Self {
+        Self(Cache::builder().max_capacity(MAX_KEPT).time_to_live(KEPT).build())
+    }
+
+    /// The access token of an API key.
+    pub(crate) async fn token(
+        &self,
+        app: &App,
+        api_key: SecretText,
+        peer: IpAddr,
+    ) -> Result<SecretText, Problem> {
+        let hash: [u8; 32] = Sha256::digest(api_key.expose()).into();
+        if let Some(token) = self.0.get(&hash).await {
+            return Ok(token);
+        }
+        // A key of its own, for the login only; seats have theirs.
+        let request = rpc::ApiKeyLoginRequest {
+            api_key,
+            session_key: Some(agentnet_proto::signature::SecretKey::generate().verifying().to_nkey()),
+            address: Some(peer.to_string()),
+            ..rpc::ApiKeyLoginRequest::default()
+        };
+        let answer = app.own.registry().call::<rpc::ApiKeyLogin>(&request).await?;
+        self.0.insert(hash, answer.access_token.clone()).await;
+        Ok(answer.access_token)
+    }
+}

@@ -1,0 +1,138 @@
+//! How often who may ask: token buckets per kind of route and per account, or address where no account is known.
+
+use std::{net::IpAddr, num::NonZeroU32, time::Duration};
+
+use agentnet_proto::AccountId;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock as _};
+
+use crate::{config::Rates, http::Problem};
+
+/// Callers remembered per kind before those whose bucket is full again are forgotten.
+const MANY: usize = 50_000;
+
+/// The kinds of routes, by how often they may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Logging in and signing up.
+    Login,
+    /// Verifying, refreshing and ending tokens.
+    Verify,
+    /// Making and ending sessions, agents, keys.
+    Create,
+    /// Asking for sessions and the like.
+    Query,
+    /// Asking for agents.
+    Agents,
+    /// Sending as an agent, asking one.
+    Agent,
+    /// Saying something.
+    Message,
+    /// Reading the network.
+    Read,
+}
+
+impl Class {
+    /// What an API key must be made for.
+    pub(crate) fn scope(self) -> &'static str {
+        match self {
+            Self::Login | Self::Verify | Self::Query | Self::Agents | Self::Read => "read",
+            Self::Create | Self::Agent | Self::Message => "send",
+        }
+    }
+}
+
+/// Whose bucket it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Who {
+    Account(AccountId),
+    Address(IpAddr),
+}
+
+/// The buckets.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    login: DefaultKeyedRateLimiter<Who>,
+    verify: DefaultKeyedRateLimiter<Who>,
+    create: DefaultKeyedRateLimiter<Who>,
+    query: DefaultKeyedRateLimiter<Who>,
+    agents: DefaultKeyedRateLimiter<Who>,
+    agent: DefaultKeyedRateLimiter<Who>,
+    message: DefaultKeyedRateLimiter<Who>,
+    read: DefaultKeyedRateLimiter<Who>,
+}
+
+impl Limits {
+    pub(crate) fn new(rates: &Rates) -> Self {
+        let of = |rate: NonZeroU32| RateLimiter::keyed(Quota::per_minute(rate));
+        Self {
+            login: of(rates.login),
+            verify: of(rates.verify),
+            create: of(rates.create),
+            query: of(rates.query),
+            agents: of(rates.agent),
+            agent: of(rates.agent),
+            message: of(rates.message),
+            read: of(rates.read),
+        }
+    }
+
+    /// Takes one from the bucket.
+    ///
+    /// # Errors
+    /// 429 with the time until there is one again.
+    pub(crate) fn check(&self, class: Class, caller: &Who) -> Result<(), Problem> {
+        let limiter = self.of(class);
+        if limiter.len() > MANY {
+            limiter.retain_recent();
+        }
+        limiter.check_key(caller).map_err(|until| {
+            let wait = until.wait_time_from(governor::clock::DefaultClock::default().now());
+            Problem::too_many(wait.max(Duration::from_millis(1)))
+        })
+    }
+
+    /// Forgets callers whose bucket is full again.
+    pub(crate) fn sweep(&self) {
+        for class in [
+            Class::Login,
+            Class::Verify,
+            Class::Create,
+            Class::Query,
+            Class::Agents,
+            Class::Agent,
+            Class::Message,
+            Class::Read,
+        ] {
+            self.of(class).retain_recent();
+        }
+    }
+
+    fn of(&self, class: Class) -> &DefaultKeyedRateLimiter<Who> {
+        match class {
+            Class::Login => &self.login,
+            Class::Verify => &self.verify,
+            Class::Create => &self.create,
+            Class::Query => &self.query,
+            Class::Agents => &self.agents,
+            Class::Agent => &self.agent,
+            Class::Message => &self.message,
+            Class::Read => &self.read,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_caller_has_a_bucket_per_kind() {
+        let limits = Limits::new(&Rates { message: NonZeroU32::MIN, ..Rates::default() });
+        let (a, b) = (Who::Address([127, 0, 0, 1].into()), Who::Address([127, 0, 0, 2].into()));
+        assert!(limits.check(Class::Message, &a).is_ok());
+        let refused = limits.check(Class::Message, &a).unwrap_err();
+        assert_eq!(refused.status.as_u16(), 429);
+        assert!(limits.check(Class::Message, &b).is_ok());
+        assert!(limits.check(Class::Read, &a).is_ok());
+    }
+}

@@ -1,0 +1,163 @@
+//! `Config` -> `build` -> `run`.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use agentnet_proto::rpc::ListRequest;
+use agentnet_service::{
+    config::{ConfigError, Env},
+    service::{ByItself, Deps, Service},
+    shutdown::Shutdown,
+};
+use tokio::{
+    sync::Semaphore,
+    time::{interval, timeout},
+};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    app::App,
+    config::Config,
+    error::GatewayError,
+    http::{self, Listener},
+    openapi,
+    own::Own,
+    seats::{Entry, Seats},
+};
+
+/// How often full buckets are forgotten.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How long live streams may take to hear that the gateway stops.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// A gateway that is ready to run.
+#[derive(Debug)]
+pub struct Gateway {
+    app: App,
+    listeners: Vec<Listener>,
+}
+
+/// Where a running gateway is.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    addrs: Arc<[SocketAddr]>,
+    slow: Arc<AtomicU64>,
+}
+
+impl Handle {
+    /// How many live clients were let go because they didn't read.
+    pub fn slow_clients(&self) -> u64 {
+        self.slow.load(Ordering::Relaxed)
+    }
+
+    /// The addresses it listens on, in the order of the configuration.
+    pub fn addrs(&self) -> &[SocketAddr] {
+        &self.addrs
+    }
+
+    /// The URL of its first address, for clients on this machine.
+    pub fn url(&self) -> Option<String> {
+        let mut addr = *self.addrs.first()?;
+        if addr.ip().is_unspecified() {
+            addr.set_ip(match addr {
+                SocketAddr::V4(_) => [127, 0, 0, 1].into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        Some(format!("http://{addr}"))
+    }
+}
+
+impl Service for Gateway {
+    const NAME: &'static str = "agentnet-gateway";
+    type Link = ByItself;
+    type Config = Config;
+    type Handle = Handle;
+    type Error = GatewayError;
+
+    fn read_config(env: &Env) -> Result<Config, ConfigError> {
+        Config::from_env(env)
+    }
+
+    /// Binds its addresses and enters the network with its own account.
+    async fn build(config: Config, deps: Deps<ByItself>) -> Result<(Self, Handle), GatewayError> {
+        let nats = deps.nats.0;
+        // First, because nothing is in anybody's way yet if it fails.
+        let mut listeners = Vec::with_capacity(config.http.listen.len());
+        for addr in &config.http.listen {
+            listeners.push(Listener::bind(*addr).await?);
+        }
+        let entry = Entry::of(&config, &nats)?;
+        let own = Arc::new(Own::enter(&entry, &nats, &config).await?);
+        let asked = Arc::clone(&own);
+        deps.health.register("network", move || {
+            let registry = asked.registry();
+            async move {
+                let one = ListRequest { limit: Some(1), ..ListRequest::default() };
+                registry.list(&one).await.map(drop).map_err(|error| error.to_string())
+            }
+        });
+        let seats = Seats::new(entry, Arc::clone(&own), config.seats);
+        let app = App::new(config, own, seats, deps.health);
+        let addrs: Arc<[SocketAddr]> = listeners.iter().map(Listener::addr).collect();
+        for addr in addrs.iter() {
+            tracing::info!(%addr, "the gateway listens");
+        }
+        let handle = Handle { addrs, slow: Arc::clone(&app.slow) };
+        Ok((Self { app, listeners }, handle))
+    }
+
+    /// Answers until a stop; then tells live streams, finishes requests, and ends its sessions in order.
+    async fn run(self, shutdown: Shutdown) -> Result<(), GatewayError> {
+        let Self { app, listeners } = self;
+        let rules = Arc::new(app.config.http.clone());
+        let room = Arc::new(Semaphore::new(rules.max_connections));
+        let connections = TaskTracker::new();
+        let router = http::wrap(openapi::router(), &app);
+        let accepting = TaskTracker::new();
+        for listener in listeners {
+            accepting.spawn(listener.serve(
+                router.clone(),
+                Arc::clone(&rules),
+                Arc::clone(&room),
+                connections.clone(),
+                shutdown.clone(),
+            ));
+        }
+        accepting.close();
+        let mut sweep = interval(SWEEP_EVERY);
+        let own = Arc::clone(&app.own);
+        let mut renew = std::pin::pin!(own.renew());
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => break,
+                () = &mut renew => {}
+                _ = sweep.tick() => {
+                    app.limits.sweep();
+                    app.seats.sweep();
+                }
+            }
+        }
+        accepting.wait().await;
+        app.closing.cancel();
+        app.streams.close();
+        if timeout(GOODBYE, app.streams.wait()).await.is_err() {
+            tracing::debug!(left = app.streams.len(), "live streams are cut off");
+        }
+        connections.close();
+        tokio::select! {
+            () = connections.wait() => {}
+            () = shutdown.soft_deadline() => tracing::warn!(left = connections.len(), "requests are cut off"),
+        }
+        app.seats.close().await;
+        app.own.close().await;
+        Ok(())
+    }
+}
