@@ -48,6 +48,10 @@ async fn a_blocked_sender_is_refused_live_and_away_over_restarts() {
         ann.block("@eve").await.unwrap();
         let refused = eve.send("@ann", json!({"text": "two"})).await.unwrap_err();
         assert_eq!((refused.kind(), refused.code()), (ErrorKind::Rejected, "blocked"));
+        for kind in ["reply", "error"] {
+            let refused = eve.send("@ann", json!({"text": "sly"})).kind(kind).await.unwrap_err();
+            assert_eq!(refused.code(), "blocked", "{kind}");
+        }
         assert_eq!(eve.request("@ann", json!({"text": "three"})).await.unwrap_err().code(), "blocked");
         // The other way is open, and so is the answer to what ann asks.
         assert_eq!(ann.request("@eve", json!({"text": "there?"})).await.unwrap().text().unwrap(), "yes");
@@ -87,8 +91,13 @@ async fn every_session_of_the_account_hears_of_a_block() {
         sent.is_err_and(|error| error.code() == "blocked")
     })
     .await;
+    let so_far = heard.lock().unwrap().len();
+    for kind in ["direct", "reply"] {
+        let sent = eve.send("@ann", json!({"text": "y"})).kind(kind).until(Stage::Accepted).await;
+        assert_eq!(sent.unwrap_err().code(), "blocked", "{kind}");
+    }
     stack.start_persister().await;
-    assert!(heard.lock().unwrap().len() < 100);
+    assert_eq!(heard.lock().unwrap().len(), so_far);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! `agent_blocks`: whose messages an account refuses.
 //!
 //! The persister asks with every batch of messages, so that a block holds whether or not the recipient is there; what was
-//! stored before the block ends with it.
+//! stored before the block ends with it, or when the network would deliver it again.
 
 use agentnet_proto::rpc::MAX_BLOCKS;
 use agentnet_proto::{ErrorCode, Timestamp};
@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use crate::{StoreError, accounts, deliveries::Ended};
 
-/// Most deliveries that one block ends at once; what is left the recipient itself refuses.
+/// Most deliveries that one block ends at once. What is left, or in others' hands at that moment, ends when it is due.
 const MOST_ENDED: i64 = 1_000;
 
 /// A blocked account.
@@ -82,7 +82,7 @@ pub async fn add(
     let ended: Vec<String> = sqlx::query_scalar(
         "WITH late AS (SELECT message_id FROM agent_deliveries WHERE recipient = $1 AND sender_account_id = $2 \
              AND state IN ('pending', 'accepted') AND state = 'pending' \
-             ORDER BY created_at, message_id LIMIT $4 FOR UPDATE) \
+             ORDER BY created_at, message_id LIMIT $4 FOR UPDATE SKIP LOCKED) \
          UPDATE agent_deliveries d SET state = 'rejected', last_code = $3, next_attempt_at = NULL, lease_until = NULL, \
          receipt_at = agentnet_stream_now(), finished_at = agentnet_stream_now() \
          FROM late WHERE d.message_id = late.message_id AND d.recipient = $1 RETURNING d.message_id",

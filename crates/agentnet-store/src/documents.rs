@@ -112,18 +112,26 @@ pub struct DocumentFilter<'a> {
     pub private: bool,
     /// With their values.
     pub values: bool,
+    /// Of values, only as many as are needed to have this many bytes; the first always.
+    pub most_bytes: i64,
     /// Only those behind this account and key.
     pub after: Option<(&'a str, &'a str)>,
     /// Most rows.
     pub limit: i64,
 }
 
+/// Around the documents with their values, with the bytes of each and of those before it. What isn't wanted isn't read from
+/// where Postgres keeps long values.
+const SUMMED: &str = "SELECT d.account_id, d.key, d.value, d.public, d.bytes, d.created_at, d.updated_at FROM (\
+     SELECT d.*, sum(d.bytes) OVER (ORDER BY d.account_id, d.key)::bigint AS upto FROM (";
+
 /// Documents by account, then by key.
 ///
 /// # Errors
 /// [`StoreError::Query`], [`StoreError::Unavailable`].
 pub async fn list(db: impl PgExecutor<'_>, filter: &DocumentFilter<'_>) -> Result<Vec<Document>, StoreError> {
-    let mut sql: QueryBuilder<Postgres> = QueryBuilder::new("SELECT d.account_id, d.key, ");
+    let mut sql: QueryBuilder<Postgres> = QueryBuilder::new(if filter.values { SUMMED } else { "" });
+    sql.push("SELECT d.account_id, d.key, ");
     sql.push(if filter.values { "d.value" } else { "NULL::text AS value" });
     sql.push(
         ", d.public, octet_length(d.value)::bigint AS bytes, d.created_at, d.updated_at FROM agent_documents d WHERE true",
@@ -150,6 +158,10 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &DocumentFilter<'_>) -> Resul
         sql.push(", ").push_bind(key.to_owned()).push(")");
     }
     sql.push(" ORDER BY d.account_id, d.key LIMIT ").push_bind(filter.limit);
+    if filter.values {
+        sql.push(") d) d WHERE d.upto - d.bytes < ").push_bind(filter.most_bytes);
+        sql.push(" ORDER BY d.account_id, d.key");
+    }
     sql.build_query_as::<Columns>()
         .fetch_all(db)
         .await

@@ -98,6 +98,7 @@ fn message(case: &str, number: usize, story: &Story) -> MessageRow {
         checkpoint_end: story.checkpoint_end,
         recipients: vec![Recipient { name: to.to_owned(), redeliver: story.redeliver }],
         to_members: Vec::new(),
+        mailbox: None,
     }
 }
 

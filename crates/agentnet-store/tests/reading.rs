@@ -53,6 +53,7 @@ fn message(thread: &str, number: usize, (from, to, is_answer): Sent) -> Item {
         checkpoint_end: None,
         recipients: Vec::new(),
         to_members: Vec::new(),
+        mailbox: None,
     }))
 }
 

@@ -13,6 +13,7 @@ use agentnet_proto::{
     Envelope,
     rpc::{BlockListRequest, MAX_BLOCKS},
 };
+use tokio::sync::Mutex;
 
 use crate::{error::Error, node::Inner};
 
@@ -25,16 +26,15 @@ pub(crate) struct Blocks {
     known: RwLock<HashSet<String>>,
     /// Whether they have to be asked for again.
     stale: AtomicBool,
+    /// One asks at a time, so that no older list comes in place of a newer one.
+    asking: Mutex<()>,
 }
 
 impl Blocks {
-    /// Whether the message is from a blocked account. Answers were asked for.
+    /// Whether the message is from a blocked account.
     pub(crate) fn refuse(&self, envelope: &Envelope) -> bool {
-        !envelope.is_reply()
-            && envelope
-                .from_account_id
-                .as_deref()
-                .is_some_and(|from| self.known.read().unwrap_or_else(PoisonError::into_inner).contains(from))
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        envelope.from_account_id.as_deref().is_some_and(|from| known.contains(from))
     }
 
     /// Something changed, or may have.
@@ -45,8 +45,9 @@ impl Blocks {
 
 impl Inner {
     /// Asks whom the account blocks, if that may have changed. After a failure the old list holds, and the next call asks
-    /// again.
+    /// again. Once it returns, the list is one that was asked for after the call.
     pub(crate) async fn refresh_blocks(&self) -> Result<(), Error> {
+        let _turn = self.blocks.asking.lock().await;
         if !self.blocks.stale.swap(false, Ordering::AcqRel) {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! Documents: JSON values that accounts keep on the network under keys of their own, for everybody or for themselves.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::rpc;
 use crate::{envelope::Payload, lenient};
@@ -22,8 +22,8 @@ pub struct DataPutRequest {
     /// The key, 1 to 128 printable characters.
     #[serde(default, deserialize_with = "lenient::trimmed")]
     pub key: String,
-    /// Any JSON value of at most 64 KiB, kept as it is written; required.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Any JSON value of at most 64 KiB, null included, kept as it is written; required.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub value: Option<Payload>,
     /// Whether everybody may read it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -38,7 +38,7 @@ pub struct Document {
     /// Its key.
     pub key: String,
     /// Its value; absent in lists that weren't asked for values.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub value: Option<Payload>,
     /// Whether everybody may read it.
     pub public: bool,
@@ -94,7 +94,7 @@ pub struct DataListRequest {
     /// The public documents of all accounts that aren't private instead.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
-    /// Only keys that start so.
+    /// Only keys that start so; not together with `all`.
     #[serde(default, deserialize_with = "lenient::opt_trimmed", skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// With the values, as many as fit into one answer.
@@ -140,6 +140,11 @@ pub struct DataDeleteResponse {
     pub deleted: bool,
     /// When it was made, ISO 8601.
     pub generated_at: String,
+}
+
+/// A value that is null is one that is there.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Payload>, D::Error> {
+    Payload::deserialize(deserializer).map(Some)
 }
 
 rpc!(

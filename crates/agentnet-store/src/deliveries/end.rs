@@ -133,6 +133,33 @@ pub(super) async fn bury(
     Ok(dead)
 }
 
+/// The recipient blocks the senders of these.
+pub(super) async fn refuse(
+    conn: &mut PgConnection,
+    recipient: &str,
+    ids: &[String],
+    now: Timestamp,
+) -> Result<Vec<Ended>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let refused: Vec<Ended> = sqlx::query_as(
+        "UPDATE agent_deliveries d SET state = 'rejected', finished_at = $3, receipt_at = $3, next_attempt_at = NULL, \
+         lease_until = NULL, last_code = $4, last_detail = NULL \
+         WHERE d.message_id = ANY($1) AND d.recipient = $2 \
+         RETURNING d.message_id, d.recipient, d.sender_account_id, d.state, d.last_code AS code, NULL AS last_code",
+    )
+    .bind(ids)
+    .bind(recipient)
+    .bind(now.to_offset())
+    .bind(ErrorCode::Blocked.as_str())
+    .fetch_all(&mut *conn)
+    .await
+    .map_err(StoreError::query("agent_deliveries.refuse"))?;
+    log(conn, &refused, now, what::REJECTED).await?;
+    Ok(refused)
+}
+
 async fn log(conn: &mut PgConnection, ended: &[Ended], at: Timestamp, what: &str) -> Result<(), StoreError> {
     let events: Vec<DeliveryEvent> = ended
         .iter()

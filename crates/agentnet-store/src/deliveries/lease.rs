@@ -22,6 +22,8 @@ pub struct Candidate {
     pub attempts: i32,
     /// Bytes of the message.
     pub bytes: i64,
+    /// Whether the recipient blocks the sender by now.
+    pub blocked: bool,
 }
 
 #[derive(FromRow)]
@@ -32,6 +34,7 @@ struct CandidateColumns {
     owner_session: Option<String>,
     attempts: i32,
     bytes: i32,
+    blocked: bool,
 }
 
 /// What to do with a candidate.
@@ -47,6 +50,8 @@ pub enum Decision {
     TakeBack,
     /// Its attempts are used up.
     Bury,
+    /// Its recipient blocks the sender.
+    Refuse,
     /// Nothing now: it stays due.
     Leave,
 }
@@ -105,7 +110,8 @@ impl<'a> Leasing<'a> {
         let mut tx = pool.begin().await.map_err(&failed)?;
         let rows: Vec<CandidateColumns> = sqlx::query_as(
             "SELECT d.message_id, d.sender_account_id, d.state = 'accepted' AS accepted, d.owner_session, d.attempts, \
-             octet_length(m.envelope) AS bytes \
+             octet_length(m.envelope) AS bytes, EXISTS (SELECT FROM agent_blocks b \
+             WHERE b.account_id = d.recipient AND b.blocked_id = d.sender_account_id) AS blocked \
              FROM (SELECT agentnet_committed_at() AS committed) AS p, agent_deliveries d \
              JOIN agent_messages m ON m.message_id = d.message_id \
              WHERE d.recipient = $1 AND d.state IN ('pending', 'accepted') AND d.has_message \
@@ -126,13 +132,14 @@ impl<'a> Leasing<'a> {
                 owner_session: row.owner_session,
                 attempts: row.attempts,
                 bytes: row.bytes.into(),
+                blocked: row.blocked,
             })
             .collect();
         Ok(Self { tx, recipient, candidates })
     }
 
     /// Carries the decisions out, one for each candidate, commits, and returns what to publish, in the order it came, and
-    /// what is dead now. `replica` and `via` say who delivers and where to.
+    /// what is dead or refused now. `replica` and `via` say who delivers and where to.
     ///
     /// # Errors
     /// [`StoreError::Query`], [`StoreError::Unavailable`].
@@ -151,6 +158,7 @@ impl<'a> Leasing<'a> {
         let now = now(&mut self.tx).await?;
         let granted = chosen(&[Decision::Grant]);
         let buried = ids(&chosen(&[Decision::Bury]));
+        let refused = ids(&chosen(&[Decision::Refuse]));
         let mut log = Vec::new();
         for candidate in chosen(&[Decision::Grant, Decision::TakeBack, Decision::Bury]) {
             if candidate.accepted {
@@ -174,13 +182,14 @@ impl<'a> Leasing<'a> {
         take_back(&mut self.tx, self.recipient, &taken_back).await?;
         extend(&mut self.tx, self.recipient, &extended, LEASE.as_secs_f64()).await?;
         extend(&mut self.tx, self.recipient, &waiting, 10.0).await?;
-        let dead = super::end::bury(&mut self.tx, self.recipient, &buried, now).await?;
+        let mut ended = super::end::bury(&mut self.tx, self.recipient, &buried, now).await?;
+        ended.extend(super::end::refuse(&mut self.tx, self.recipient, &refused, now).await?);
         events::add(&mut self.tx, &log).await?;
         for message in messages.iter().filter(|m| m.redeliveries % 32 == 0) {
             events::trim(&mut self.tx, &message.granted.message_id, self.recipient).await?;
         }
         self.tx.commit().await.map_err(StoreError::query("agent_deliveries.lease"))?;
-        Ok((messages.into_iter().map(|m| m.granted).collect(), dead))
+        Ok((messages.into_iter().map(|m| m.granted).collect(), ended))
     }
 }
 

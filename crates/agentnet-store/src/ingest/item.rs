@@ -98,6 +98,8 @@ pub struct MessageRow {
     pub recipients: Vec<Recipient>,
     /// Of a message to a thread: the members it is for; empty is all of them.
     pub to_members: Vec<String>,
+    /// The account whose inbox it is for, and whose blocks it must pass: answers that were asked for have none.
+    pub mailbox: Option<String>,
 }
 
 /// A recipient of a message: an account, or whoever has a capability.
@@ -113,12 +115,6 @@ impl MessageRow {
     /// Whether it is bookkeeping of its thread, which isn't counted as pending.
     pub fn is_system(&self) -> bool {
         self.kind == agentnet_proto::envelope::kind::SYSTEM
-    }
-
-    /// The account it is addressed to, whose blocks it must pass: answers, which it asked for, have none.
-    pub(crate) fn mailbox(&self) -> Option<&str> {
-        let [only] = self.recipients.as_slice() else { return None };
-        Some(only.name.as_str()).filter(|name| !name.contains(':'))
     }
 
     /// Whether it answers somebody, which says nothing about whom its sender wanted in the thread.

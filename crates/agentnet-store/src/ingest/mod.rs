@@ -100,7 +100,7 @@ struct Refused {
 
 impl Refused {
     fn blocks(&self, row: &MessageRow) -> bool {
-        let pair = row.from_account_id.as_deref().zip(row.mailbox());
+        let pair = row.from_account_id.as_deref().zip(row.mailbox.as_deref());
         pair.is_some_and(|(from, to)| self.blocked.iter().any(|(sender, by)| sender == from && by == to))
     }
 }
@@ -262,7 +262,7 @@ impl<'a> Batch<'a> {
             return Ok(Refused::default());
         }
         let (from, to): (Vec<&str>, Vec<&str>) =
-            rows.iter().filter_map(|row| row.from_account_id.as_deref().zip(row.mailbox())).unzip();
+            rows.iter().filter_map(|row| row.from_account_id.as_deref().zip(row.mailbox.as_deref())).unzip();
         let blocked = crate::blocks::among(&mut *conn, &from, &to).await?.into_iter().collect();
         let senders: Vec<&str> = senders.into_iter().collect();
         let suspended = crate::standing::suspended_of(conn, &senders).await?.into_iter().collect();

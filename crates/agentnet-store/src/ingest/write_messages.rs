@@ -57,7 +57,7 @@ pub(super) async fn insert(
         .bind(opt_texts(|r| r.signature.as_deref()))
         .bind(rows.iter().map(|r| &r.body_sha256[..]).collect::<Vec<&[u8]>>())
         .bind(texts(|r| &r.search))
-        .bind(opt_texts(MessageRow::mailbox))
+        .bind(opt_texts(|r| r.mailbox.as_deref()))
         .fetch_all(conn)
         .await
         .map_err(StoreError::query("agent_messages.insert"))?;

@@ -1,6 +1,7 @@
 //! Which handlers a message is for: added and removed while the agent runs.
 //!
-//! A message goes to the first of these that has a handler for it:
+//! An answer to a [quick send](AgentNode::quick_send) goes to whoever waits for it. Any other message goes to the first of
+//! these that has a handler for it:
 //!
 //! 1. handlers of answers to the message that it answers ([`On::Answer`]);
 //! 2. handlers of its thread ([`On::Thread`]);
@@ -10,6 +11,7 @@
 //! All handlers of that step get it, at once; the message is processed when they all are, and what one of them fails
 //! with is the sender's `handler_error`.
 
+mod once;
 mod quick;
 mod run;
 mod table;
@@ -17,14 +19,16 @@ mod table;
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, PoisonError, RwLock, RwLockWriteGuard, Weak},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard, Weak},
 };
 
 use agentnet_proto::{BlockType, Envelope};
 use tokio::sync::watch;
 
+pub(crate) use once::OnceHandler;
+use once::OnceTable;
 pub use quick::QuickSend;
-pub(crate) use run::run;
+pub(crate) use run::{Failed, run};
 use table::Table;
 
 use crate::{
@@ -79,6 +83,8 @@ impl On {
 pub(crate) struct Handlers {
     messages: RwLock<Table<Handler>>,
     streams: RwLock<Table<StreamHandler>>,
+    /// Of answers to quick sends.
+    once: Mutex<OnceTable>,
     /// Whether there ever was a handler; until then messages wait.
     ready: watch::Sender<bool>,
     listens: bool,
@@ -90,6 +96,7 @@ impl Handlers {
         Self {
             messages: RwLock::default(),
             streams: RwLock::default(),
+            once: Mutex::default(),
             ready: watch::Sender::new(false),
             listens,
         }
@@ -97,10 +104,7 @@ impl Handlers {
 
     /// Adds a handler; its number.
     fn add(&self, on: On, handler: AnyHandler) -> Result<u64, Error> {
-        if !self.listens {
-            let detail = "the node takes no messages; give its builder a handler, or `listen()`";
-            return Err(Error::new(ErrorKind::InvalidArgument, detail));
-        }
+        self.check_listens()?;
         let id = match handler {
             AnyHandler::Message(handler) => add_bounded(&self.messages, on, handler)?,
             AnyHandler::Stream(handler) => add_bounded(&self.streams, on, handler)?,
@@ -110,9 +114,14 @@ impl Handlers {
     }
 
     fn remove(&self, on: &On, id: u64, what: What) {
+        // Dropped behind the lock: what the handler owns may remove a handler of this node as it goes.
         match what {
-            What::Messages => write(&self.messages).remove(on, id),
-            What::Streams => write(&self.streams).remove(on, id),
+            What::Messages => {
+                let _removed = write(&self.messages).remove(on, id);
+            }
+            What::Streams => {
+                let _removed = write(&self.streams).remove(on, id);
+            }
         }
     }
 
@@ -121,13 +130,22 @@ impl Handlers {
         self.messages.read().unwrap_or_else(PoisonError::into_inner).matching(envelope).1
     }
 
-    /// The one that a stream is for: the first of its step, unless handlers of messages have a step before it.
+    /// The one that a stream is for: the first of its step, unless a quick send waits for its text, or handlers of messages
+    /// have a step before it.
     pub(crate) fn stream_handler_of(&self, envelope: &Envelope) -> Option<StreamHandler> {
+        if self.awaits(envelope) {
+            return None;
+        }
         let (step, handlers) = self.streams.read().unwrap_or_else(PoisonError::into_inner).matching(envelope);
         let handler = handlers.into_iter().next()?;
         let (before, handlers) =
             self.messages.read().unwrap_or_else(PoisonError::into_inner).matching(envelope);
         (handlers.is_empty() || step <= before).then_some(handler)
+    }
+
+    fn check_listens(&self) -> Result<(), Error> {
+        let detail = "the node takes no messages; give its builder a handler, or `listen()`";
+        if self.listens { Ok(()) } else { Err(Error::new(ErrorKind::InvalidArgument, detail)) }
     }
 
     /// Whether the node takes messages.
@@ -257,7 +275,7 @@ impl Inner {
 impl AgentNode {
     /// Adds a handler while the node runs; it stays until the guard is dropped.
     ///
-    /// A message goes to the handlers of the first step that has any: answers to a message, then its thread, then its
+    /// What isn't the answer to a [quick send](Self::quick_send) goes to the handlers of the first step that has any: answers to a message, then its thread, then its
     /// kind and the types of its blocks, then [`On::Any`], which is where
     /// [`on_message`](crate::AgentNodeBuilder::on_message) is. All handlers of that step get it at once; an error or
     /// panic of one becomes the receipt `handler_error`. A message that no handler is for is refused as `no_handler`.

@@ -14,13 +14,16 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use super::{AnyHandler, HandlerGuard, On, handler_of};
+use super::{
+    On,
+    once::{Awaited, OnceGuard, OnceHandler},
+};
 use crate::{
     deadline::after,
     error::{Error, ErrorKind},
     inbox::{HandlerResult, Incoming},
     node::AgentNode,
-    send::{Delivery, Draft, Patience, draft_options, payload_of},
+    send::{Delivery, DeliveryHandle, Draft, Patience, draft_options, payload_of},
     target::{IntoTarget, Target},
 };
 
@@ -33,7 +36,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Other than a request, which its recipient answers while it handles it, a quick send is an ordinary message in a
 /// thread of its own, and the answer is an ordinary message that may come at any time until the timeout. In a thread
 /// that was [given](Self::thread), or to the members of one, the answer is the first message that names this one as its
-/// parent, as [`Incoming::reply_message`] does; in a new thread the first message of any kind.
+/// parent, as [`Incoming::reply_message`] does; in a new thread the first message of any kind. Where the message was sent
+/// to an account or a username, only that account answers. Whatever else comes goes to the node's handlers.
 ///
 /// # Errors
 /// As [`SendMessage`](crate::SendMessage); [`ErrorKind::Timeout`] when no answer came;
@@ -79,10 +83,11 @@ impl<'a> QuickSend<'a> {
     }
 
     /// Sends, and calls the handler once: with the answer, or with [`ErrorKind::Timeout`]. Returns when the message is
-    /// sent. What the handler fails with for an answer is reported to whoever answered, as of any handler.
+    /// sent; with an error, the handler isn't called. What the handler fails with for an answer is reported to whoever
+    /// answered, as of any handler.
     ///
     /// # Errors
-    /// As [`SendMessage`](crate::SendMessage).
+    /// As [`SendMessage`](crate::SendMessage); [`ErrorKind::Timeout`] when the message wasn't confirmed by then.
     pub async fn then<F, Fut>(self, handler: F) -> Result<Delivery, Error>
     where
         F: FnOnce(Result<Incoming, Error>) -> Fut + Send + 'static,
@@ -91,31 +96,34 @@ impl<'a> QuickSend<'a> {
         let once = Arc::new(Mutex::new(Some(handler)));
         let take = move || once.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (answered, done) = oneshot::channel::<()>();
-        let answered = Mutex::new(Some(answered));
-        let on_answer = take.clone();
-        let (delivery, guard, deadline, timeout) = {
-            let timeout = self.timeout;
-            let (delivery, guard, deadline) = self
-                .send(move |message| {
-                    let handler = on_answer();
-                    // The timer has nothing to do any more.
-                    drop(answered.lock().unwrap_or_else(PoisonError::into_inner).take());
-                    async move {
-                        match handler {
-                            Some(handler) => handler(Ok(message)).await,
-                            // A second answer, which came before the handler was removed.
-                            None => Ok(()),
-                        }
-                    }
-                })
-                .await?;
-            (delivery, guard, deadline, timeout)
+        let (on_answer, timeout) = (take.clone(), self.timeout);
+        let on_answer: OnceHandler = Box::new(move |message| {
+            // The timer has nothing to do any more.
+            drop(answered);
+            let handler = on_answer();
+            Box::pin(async move {
+                match handler {
+                    Some(handler) => handler(Ok(message)).await,
+                    None => Ok(()),
+                }
+            })
+        });
+        let Sent { handle, guard, deadline } = self.send(on_answer).await?;
+        let delivered = tokio::select! {
+            delivered = handle.delivered() => delivered,
+            () = sleep_until(deadline) => Err(timed_out(timeout, handle.message_id())),
+        };
+        let delivery = match delivered {
+            Ok(delivery) => delivery,
+            Err(error) if guard.withdraw() => return Err(error),
+            // It was answered: so it arrived, confirmed or not.
+            Err(_) => return Ok(handle.delivery()),
         };
         let message_id = delivery.message_id.clone();
         tokio::spawn(async move {
             let _ = timeout_at(deadline, done).await;
-            guard.remove();
-            if let Some(handler) = take()
+            if guard.withdraw()
+                && let Some(handler) = take()
                 && let Err(error) = handler(Err(timed_out(timeout, &message_id))).await
             {
                 tracing::warn!(message_id, %error, "the handler of a quick send failed on its timeout");
@@ -126,30 +134,32 @@ impl<'a> QuickSend<'a> {
 
     async fn run(self) -> Result<Incoming, Error> {
         let timeout = self.timeout;
-        let (answer, answered) = oneshot::channel();
-        let answer = Mutex::new(Some(answer));
-        let take = move |message| {
-            if let Some(answer) = answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                // Nobody waits any more: the caller gave up at this moment.
-                let _ = answer.send(message);
+        let (answer, mut answered) = oneshot::channel();
+        let on_answer: OnceHandler = Box::new(move |message| {
+            let given = answer.send(message).map_err(|_| "nobody waits for the answer any more".into());
+            Box::pin(std::future::ready(given))
+        });
+        let Sent { handle, guard, deadline } = self.send(on_answer).await?;
+        let failed = async {
+            match handle.delivered().await {
+                Ok(_) => std::future::pending().await,
+                Err(error) => error,
             }
-            async { Ok(()) }
         };
-        let (delivery, _guard, deadline) = self.send(take).await?;
-        tokio::select! {
+        let error = tokio::select! {
             biased;
-            answer = answered => answer.map_err(|_| Error::closed()),
-            () = sleep_until(deadline) => Err(timed_out(timeout, &delivery.message_id)),
-        }
+            answer = &mut answered => return answer.map_err(|_| Error::closed()),
+            error = failed => error,
+            () = sleep_until(deadline) => timed_out(timeout, handle.message_id()),
+        };
+        // An answer that is being handed over wins.
+        if guard.withdraw() { Err(error) } else { answered.await.map_err(|_| Error::closed()) }
     }
 
     /// Adds the handler, then sends: the answer may be here before the send returns.
-    async fn send<F, Fut>(self, handler: F) -> Result<(Delivery, HandlerGuard, Instant), Error>
-    where
-        F: Fn(Incoming) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = HandlerResult> + Send + 'static,
-    {
+    async fn send(self, handler: OnceHandler) -> Result<Sent, Error> {
         let inner = &self.node.inner;
+        inner.handlers.check_listens()?;
         let deadline = after(Instant::now(), self.timeout);
         let target = self.target?;
         let mut draft = self.draft;
@@ -162,18 +172,29 @@ impl<'a> QuickSend<'a> {
             draft.thread_id = Some(thread.clone());
             On::Thread(thread)
         } else {
-            On::Answer(message_id)
+            On::Answer(message_id.clone())
         };
-        let guard = inner.add_handler(on, AnyHandler::Message(handler_of(handler)))?;
-        let route = inner.route(target).await?;
-        let patience = Patience {
-            receipt_timeout: inner.config.receipt_timeout,
-            retry_attempts: inner.config.retry_attempts,
-            must_confirm: true,
+        let sent = async {
+            let route = inner.route(target).await?;
+            let awaited = Awaited { message_id: message_id.clone(), from: route.account().cloned(), handler };
+            let guard = inner.add_once(on, awaited)?;
+            let patience = Patience {
+                receipt_timeout: inner.config.receipt_timeout,
+                retry_attempts: inner.config.retry_attempts,
+                must_confirm: true,
+            };
+            let handle = inner.dispatch(draft, &route, None, patience).await?;
+            Ok(Sent { handle, guard, deadline })
         };
-        let handle = inner.dispatch(draft, &route, None, patience).await?;
-        Ok((handle.delivered().await?, guard, deadline))
+        timeout_at(deadline, sent).await.unwrap_or_else(|_| Err(timed_out(self.timeout, &message_id)))
     }
+}
+
+/// A message on its way, and what waits for its answer.
+struct Sent {
+    handle: DeliveryHandle,
+    guard: OnceGuard,
+    deadline: Instant,
 }
 
 fn timed_out(timeout: Duration, message_id: &str) -> Error {

@@ -53,8 +53,9 @@ impl<H: Clone> Table<H> {
         id
     }
 
-    /// Removes a handler, if it is there.
-    pub(super) fn remove(&mut self, on: &On, id: u64) {
+    /// Takes a handler out, if it is there. Dropped by the caller, behind its lock: a handler owns what it likes.
+    #[must_use]
+    pub(super) fn remove(&mut self, on: &On, id: u64) -> Option<H> {
         let removed = match on {
             On::Answer(name) => remove_named(&mut self.answers, name, id),
             On::Thread(name) => remove_named(&mut self.threads, name, id),
@@ -62,7 +63,8 @@ impl<H: Clone> Table<H> {
             On::Block(name) => remove_named(&mut self.blocks, name.as_str(), id),
             On::Any => remove_one(&mut self.any, id),
         };
-        self.len -= usize::from(removed);
+        self.len -= usize::from(removed.is_some());
+        removed
     }
 
     /// The handlers of the first step that has any for the message, and which step that is.
@@ -98,8 +100,8 @@ fn handlers<H: Clone>(entries: &[(u64, H)]) -> impl Iterator<Item = H> {
     entries.iter().map(|(_, handler)| handler.clone())
 }
 
-fn remove_named<H>(entries: &mut HashMap<String, Vec<(u64, H)>>, name: &str, id: u64) -> bool {
-    let Some(of_name) = entries.get_mut(name) else { return false };
+fn remove_named<H>(entries: &mut HashMap<String, Vec<(u64, H)>>, name: &str, id: u64) -> Option<H> {
+    let of_name = entries.get_mut(name)?;
     let removed = remove_one(of_name, id);
     if of_name.is_empty() {
         entries.remove(name);
@@ -107,10 +109,9 @@ fn remove_named<H>(entries: &mut HashMap<String, Vec<(u64, H)>>, name: &str, id:
     removed
 }
 
-fn remove_one<H>(entries: &mut Vec<(u64, H)>, id: u64) -> bool {
-    let before = entries.len();
-    entries.retain(|(entry, _)| *entry != id);
-    entries.len() < before
+fn remove_one<H>(entries: &mut Vec<(u64, H)>, id: u64) -> Option<H> {
+    let at = entries.iter().position(|(entry, _)| *entry == id)?;
+    Some(entries.remove(at).1)
 }
 
 #[cfg(test)]
@@ -138,19 +139,19 @@ mod tests {
         let full = message(json!({"thread_id": "t", "kind": "request", "parent_message_id": "m",
                                   "payload": [{"type": "image"}, {"type": "text"}, {"type": "image"}]}));
         assert_eq!(of(&table, &full), ["answer"]);
-        table.remove(&On::answer("m"), answer);
+        assert_eq!(table.remove(&On::answer("m"), answer), Some("answer"));
         assert_eq!(of(&table, &full), ["thread"]);
-        table.remove(&On::thread("t"), thread);
+        assert!(table.remove(&On::thread("t"), thread).is_some());
         assert_eq!(of(&table, &full), ["kind", "image"], "one type counts once");
-        table.remove(&On::kind("request"), kind);
+        assert!(table.remove(&On::kind("request"), kind).is_some());
         assert_eq!(of(&table, &full), ["image"]);
         assert_eq!(of(&table, &message(json!({"payload": {"text": "hi"}}))), ["any"]);
         table.add(On::Any, "more");
         assert_eq!(of(&table, &message(json!({}))), ["any", "more"]);
-        table.remove(&On::Any, any);
+        assert!(table.remove(&On::Any, any).is_some());
         assert_eq!((of(&table, &message(json!({}))), table.len()), (vec!["more"], 2));
-        table.remove(&On::Any, any);
-        table.remove(&On::thread("nowhere"), 3);
+        assert!(table.remove(&On::Any, any).is_none());
+        assert!(table.remove(&On::thread("nowhere"), 3).is_none());
         assert_eq!(table.len(), 2, "removing twice removes once");
         assert!(table.threads.is_empty() && table.answers.is_empty(), "nothing is left of what went");
     }

@@ -102,6 +102,10 @@ impl Inner {
             }
         }
         let now = Instant::now();
+        if let Some(handler) = self.handlers.claim(&envelope) {
+            self.guards.admitted(&envelope, self.account.as_str(), now);
+            return self.hand_over(Job { envelope, source, body_sha256, attempt, is_told: false }, handler);
+        }
         // A handler that ends at once says all there is to say: `processed` implies `accepted`, and a receipt less is a
         // third less of what a message costs everybody. What has to wait for a handler is answered now, and so are older
         // senders, who wait for this very word, and what is delivered again, whose attempts are counted by it.
@@ -153,7 +157,8 @@ impl Inner {
     async fn check(&self, envelope: &Envelope, source: Source) -> Result<(), Refused> {
         schema_version::check(&envelope.schema_version)
             .map_err(|code| Refused::Code(code, "message schema_version is not supported"))?;
-        // Before what is only for now: nobody tries this again.
+        // Before what is only for now: nobody tries this again. Answers to what the account asked come elsewhere; what calls
+        // itself one here is a message like any other.
         if self.blocks.refuse(envelope) {
             return Err(Refused::Code(ErrorCode::Blocked, "the recipient has blocked the sender"));
         }

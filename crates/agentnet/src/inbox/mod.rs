@@ -4,6 +4,7 @@ mod addressee;
 mod admit;
 mod guards;
 mod incoming;
+mod once;
 mod queue;
 mod receipts;
 mod remembered;

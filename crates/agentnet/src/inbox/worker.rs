@@ -7,7 +7,11 @@ use futures_util::{FutureExt as _, poll};
 use tokio::time::{Instant, timeout_at};
 
 use super::{HandlerResult, Incoming, Job, guards::check_time};
-use crate::{deadline::after, handlers::run, node::Inner};
+use crate::{
+    deadline::after,
+    handlers::{Failed, run},
+    node::Inner,
+};
 
 /// Longer than a handler may run without waiting for anything if others' senders are not to notice.
 const BLOCKED: Duration = Duration::from_millis(2);
@@ -54,7 +58,8 @@ impl Inner {
             return self.reject(&envelope, &body_sha256, code, detail).await;
         }
         let incoming = Incoming { node: Arc::clone(self), envelope: Arc::clone(&envelope), source, attempt };
-        let mut run = pin!(AssertUnwindSafe(run(handlers, incoming)).catch_unwind());
+        let failed = Failed::default();
+        let mut run = pin!(AssertUnwindSafe(run(handlers, incoming, &failed)).catch_unwind());
         let first = poll!(run.as_mut());
         let mut now = Instant::now();
         if now - started > BLOCKED {
@@ -71,7 +76,8 @@ impl Inner {
                 self.tell_accepted(now, untold).await;
                 let ended = timeout_at(after(started, self.config.work_timeout), run).await;
                 now = Instant::now();
-                ended
+                // What failed before others ran out of time is the message's failure.
+                ended.or_else(|late| failed.take().map(|error| Ok(Err(error))).ok_or(late))
             }
         };
         self.conclude_at(now, &envelope, &body_sha256, ended.ok(), started, self.config.work_timeout).await;

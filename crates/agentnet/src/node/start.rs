@@ -193,8 +193,11 @@ impl Parts {
         let heard = listens.then_some(capabilities.as_slice());
         let subscriptions =
             Subscriptions::open(&inner.connection, &inner.account, heard, inner.auth.checks()).await?;
-        if answer.blocks {
+        // A block that was made since the registry answered, and before news of it are heard, is found with the first heartbeat.
+        if listens || answer.blocks {
             inner.blocks.changed();
+        }
+        if answer.blocks {
             inner.refresh_blocks().await?;
         }
         // The first hello makes the network deliver what waits: the subscriptions must stand before.

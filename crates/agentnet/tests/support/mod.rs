@@ -32,6 +32,8 @@ pub struct Seen {
     /// Message ids that are refused with a code instead of stored.
     pub refuse: HashMap<String, String>,
     pub keys: HashMap<String, String>,
+    /// What the registry answers to methods that are nothing to it otherwise; null is no answer.
+    pub answers: HashMap<String, Value>,
     /// What the registry says in place of 12 s.
     pub heartbeat: Option<f64>,
 }
@@ -220,7 +222,11 @@ fn registry(message: &Message, seen: &mut Seen) -> Option<Value> {
             agents.dedup_by_key(|a| a["session_tag"].clone());
             Some(json!({"generated_at": now, "agents": agents}))
         }
-        _ => Some(json!({"error": "unknown_method"})),
+        _ => match seen.answers.get(method) {
+            Some(Value::Null) => None,
+            Some(answer) => Some(answer.clone()),
+            None => Some(json!({"error": "unknown_method"})),
+        },
     }
 }
 

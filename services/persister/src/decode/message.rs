@@ -28,6 +28,7 @@ pub(super) fn from_envelope(
     check_ttl(&envelope)?;
     let late = is_late(raw, subject, &envelope, rules);
     let recipients = recipients(&envelope, subject, late, rules)?;
+    let mailbox = mailbox(&envelope, subject, &recipients);
     let digest = payload::digest(envelope.payload.get());
     let bytes = i64::try_from(digest.bytes).unwrap_or(i64::MAX);
     let answer = envelope
@@ -52,6 +53,7 @@ pub(super) fn from_envelope(
         checkpoint_end: digest.checkpoint_end,
         recipients,
         to_members: envelope.to_members,
+        mailbox,
         message_id: envelope.message_id,
         parent_message_id: envelope.parent_message_id,
         from_account_id: envelope.from_account_id,
@@ -144,6 +146,16 @@ fn recipients(
         (Err(_), _) => return Ok(Vec::new()),
     };
     Ok(vec![Recipient { name, redeliver: !late && is_redelivered(envelope) }])
+}
+
+/// Whose blocks it must pass. What calls itself an answer and lies in an inbox is a message like any other; answers that
+/// were asked for come on subjects of their own, and their copies are delivered to nobody.
+fn mailbox(envelope: &Envelope, subject: &Subject, recipients: &[Recipient]) -> Option<String> {
+    match (recipients, subject) {
+        ([only], _) => Some(only.name.clone()).filter(|name| !name.contains(':')),
+        ([], Subject::Inbox(id)) if envelope.is_reply() => Some(id.as_str().to_owned()),
+        _ => None,
+    }
 }
 
 /// Whether the sender says that the time to live is over. Counted from now the message would live on, and a request be

@@ -22,6 +22,10 @@ impl Redelivery {
             .iter()
             .map(|candidate| {
                 let decision = judge(&self.app.presence, candidate, self.config.max_deliveries);
+                // Stored before the block, or tried again since.
+                if candidate.blocked && matches!(decision, Decision::Grant | Decision::Bury) {
+                    return Decision::Refuse;
+                }
                 if decision != Decision::Grant {
                     return decision;
                 }

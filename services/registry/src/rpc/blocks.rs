@@ -41,8 +41,8 @@ pub(super) async fn add(app: Arc<App>, call: Call, request: BlockRequest) -> Res
     let (account, blocked, ended) =
         app.within("db.block_add", QUERY_DEADLINE, ErrorCode::AccountFailed, work).await?;
     let changed = ended.is_some();
+    announce(&app, account, &blocked, true).await;
     if let Some(ended) = ended {
-        announce(&app, account, &blocked, true).await;
         redelivery::tell_senders(&app, ended).await;
     }
     Ok(answer(&app, &blocked, true, changed))
@@ -61,9 +61,7 @@ pub(super) async fn remove(
     };
     let (account, blocked, changed) =
         app.within("db.block_remove", QUERY_DEADLINE, ErrorCode::AccountFailed, work).await?;
-    if changed {
-        announce(&app, account, &blocked, false).await;
-    }
+    announce(&app, account, &blocked, false).await;
     Ok(answer(&app, &blocked, false, changed))
 }
 
@@ -97,7 +95,8 @@ fn answer(app: &App, blocked: &AccountId, now: bool, changed: bool) -> BlockResp
     }
 }
 
-/// Tells the account's sessions, which refuse what comes to them live.
+/// Tells the account's sessions, which refuse what comes to them live. Also when nothing changed: whoever asks again may
+/// do so because these news were lost.
 async fn announce(app: &App, account: AccountId, blocked: &AccountId, now: bool) {
     let event = BlockEvent { account_id: blocked.to_string(), blocked: now, at: app.now().to_string() };
     events::publish(app, Subject::Blocks(account), &event).await;

@@ -62,6 +62,7 @@ pub(super) async fn get(
             key: Some(&request.key),
             private: is_own,
             values: true,
+            most_bytes: i64::MAX,
             limit: 1,
             ..DocumentFilter::default()
         };
@@ -77,6 +78,10 @@ pub(super) async fn list(
     request: DataListRequest,
 ) -> Result<DataListResponse, RpcError> {
     validate::queries(&[("prefix", &request.prefix)])?;
+    if request.all && request.prefix.is_some() {
+        let detail = "prefix is for the documents of one account; leave it out with all";
+        return Err(RpcError::with_detail(ErrorCode::InvalidField, detail));
+    }
     let limit = clamp_limit(request.limit, 50, 200);
     let after = request.cursor.as_deref().and_then(TextCursor::decode);
     let work = async {
@@ -92,6 +97,7 @@ pub(super) async fn list(
             prefix: request.prefix.as_deref(),
             private: is_own,
             values: request.values,
+            most_bytes: i64::try_from(app.row_budget().max(2 * MAX_DOCUMENT_BYTES)).unwrap_or(i64::MAX),
             after: after.as_ref().map(|TextCursor([account, key])| (account.as_str(), key.as_str())),
             limit: limit + 1,
             ..DocumentFilter::default()

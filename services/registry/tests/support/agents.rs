@@ -85,23 +85,28 @@ impl World {
 
     /// Publishes a message of `sender` to an account or `capability:<name>`; its body.
     pub async fn send(&self, id: &str, sender: &str, to: &str, extra: Value) -> Vec<u8> {
+        let subject = match to.strip_prefix("capability:") {
+            Some(name) => format!("agent.capability.{name}"),
+            None => format!("account.{to}.inbox"),
+        };
+        self.send_on(&subject, id, sender, to, extra).await
+    }
+
+    /// The same on another subject.
+    pub async fn send_on(&self, subject: &str, id: &str, sender: &str, to: &str, extra: Value) -> Vec<u8> {
         let mut envelope = json!({
             "message_id": id, "from_agent": sender, "from_account_id": sender, "to_agent": to,
             "payload": {"text": id}, "sent_at": SystemClock.now().to_string(), "ttl_ms": 600_000, "thread_id": "t1",
             "kind": "direct", "schema_version": "1.2",
         });
-        let subject = match to.strip_prefix("capability:") {
-            Some(name) => format!("agent.capability.{name}"),
-            None => {
-                envelope["to_account_id"] = json!(to);
-                format!("account.{to}.inbox")
-            }
-        };
+        if !to.starts_with("capability:") {
+            envelope["to_account_id"] = json!(to);
+        }
         for (name, value) in extra.as_object().unwrap() {
             envelope[name] = value.clone();
         }
         let body = envelope.to_string().into_bytes();
-        self.client.publish(subject, body.clone().into()).await.unwrap();
+        self.client.publish(subject.to_owned(), body.clone().into()).await.unwrap();
         self.client.flush().await.unwrap();
         body
     }
