@@ -55,16 +55,24 @@ CREATE TABLE agent_blob_shares (
     blob_id    text NOT NULL REFERENCES agent_blobs ON DELETE CASCADE,
     message_id text NOT NULL,
     account_id text NOT NULL,
-    -- When it was last seen that the message is there.
-    checked_at timestamptz NOT NULL,
+    -- When its sender said so last. A message may come as late as its time to live allows.
+    shared_at  timestamptz NOT NULL,
+    -- Whether the message was seen, and when to look for it again.
+    confirmed  boolean NOT NULL DEFAULT false,
+    check_at   timestamptz NOT NULL,
     PRIMARY KEY (blob_id, message_id, account_id)
 );
-CREATE INDEX agent_blob_shares_checked ON agent_blob_shares (checked_at);
+CREATE INDEX agent_blob_shares_check ON agent_blob_shares (check_at);
+CREATE INDEX agent_blob_shares_waiting ON agent_blob_shares (account_id) WHERE NOT confirmed;
 
--- Objects whose chunks and name are to be removed from the bucket.
+-- Objects whose chunks and name are to be removed from the bucket. Until they are, they count in the quota of their account.
 CREATE TABLE agent_blob_garbage (
-    nuid    text PRIMARY KEY,
-    blob_id text NOT NULL,
-    since   timestamptz NOT NULL
+    nuid       text PRIMARY KEY,
+    blob_id    text NOT NULL,
+    account_id text NOT NULL,
+    -- At most so much is there.
+    size_bytes bigint NOT NULL,
+    since      timestamptz NOT NULL
 );
 CREATE INDEX agent_blob_garbage_since ON agent_blob_garbage (since);
+CREATE INDEX agent_blob_garbage_account ON agent_blob_garbage (account_id) INCLUDE (size_bytes);

@@ -74,6 +74,7 @@ pub fn readable_senders(addressed: &[String], account: &str) -> Vec<String> {
 
 #[derive(FromRow)]
 struct ThreadAccess {
+    thread_id: String,
     access: String,
     addressed: Vec<String>,
     is_member: bool,
@@ -84,23 +85,38 @@ struct ThreadAccess {
 /// # Errors
 /// [`StoreError::Query`], [`StoreError::Unavailable`].
 pub async fn sight(db: impl PgExecutor<'_>, reader: &Reader, thread_id: &str) -> Result<Sight, StoreError> {
+    if *reader == Reader::Everything {
+        return Ok(Sight::All);
+    }
+    let seen = sights(db, reader, &[thread_id.to_owned()]).await?;
+    Ok(seen.into_iter().next().map_or(Sight::Nothing, |(_, sight)| sight))
+}
+
+/// What the reader sees of each of these threads, those left out that don't exist.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub(crate) async fn sights(
+    db: impl PgExecutor<'_>,
+    reader: &Reader,
+    thread_ids: &[String],
+) -> Result<Vec<(String, Sight)>, StoreError> {
     let account = match reader {
-        Reader::Everything => return Ok(Sight::All),
+        Reader::Everything => return Ok(thread_ids.iter().map(|id| (id.clone(), Sight::All)).collect()),
         Reader::Open(account) => account.as_ref(),
         Reader::Own(account) => Some(account),
     };
-    let thread: Option<ThreadAccess> = sqlx::query_as(
-        "SELECT t.access, t.addressed, EXISTS (SELECT FROM agent_thread_members m \
+    let threads: Vec<ThreadAccess> = sqlx::query_as(
+        "SELECT t.thread_id, t.access, t.addressed, EXISTS (SELECT FROM agent_thread_members m \
          WHERE m.thread_id = t.thread_id AND m.account_id = $2 AND m.state = 'joined') AS is_member \
-         FROM agent_threads t WHERE t.thread_id = $1",
+         FROM agent_threads t WHERE t.thread_id = ANY($1)",
     )
-    .bind(thread_id)
+    .bind(thread_ids)
     .bind(account.map(AccountId::as_str))
-    .fetch_optional(db)
+    .fetch_all(db)
     .await
     .map_err(StoreError::query("agent_threads.access"))?;
-    let Some(thread) = thread else { return Ok(Sight::Nothing) };
-    Ok(match (thread.access.as_str(), reader) {
+    let seen = |thread: &ThreadAccess| match (thread.access.as_str(), reader) {
         ("open", Reader::Own(account)) => Sight::Part {
             account: account.clone(),
             senders: readable_senders(&thread.addressed, account.as_str()),
@@ -108,7 +124,8 @@ pub async fn sight(db: impl PgExecutor<'_>, reader: &Reader, thread_id: &str) ->
         ("open", _) => Sight::All,
         _ if thread.is_member => Sight::All,
         _ => Sight::Nothing,
-    })
+    };
+    Ok(threads.into_iter().map(|thread| (thread.thread_id.clone(), seen(&thread))).collect())
 }
 
 /// Narrows a query over `agent_messages` as `table` to what is in sight. [`Sight::Nothing`] selects nothing.

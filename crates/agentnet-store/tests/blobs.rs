@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
-use agentnet_local::testing::TestDb;
+use agentnet_local::testing::{TestDb, eventually};
 use agentnet_proto::Timestamp;
-use agentnet_store::blobs::{self, Begun, Committed, Finished, Limits, NewUpload, Reserved, Upload};
+use agentnet_store::blobs::{
+    self, Begun, Committed, Finished, Limits, NewUpload, Reserved, Shared, Upload, Used,
+};
 use agentnet_store::{Store, StoreConfig};
 use serde_json::Map;
 use sqlx::PgPool;
@@ -133,11 +135,20 @@ async fn quotas_hold_whoever_asks_at_once() {
     assert!(matches!(begin(&pool, "more", Some(0), None).await, Begun::Full(used) if used.uploads == 3));
     assert!(blobs::abandon(&pool, "open").await.unwrap());
     assert_eq!(reserve(1).await, Reserved::Unknown);
+    // What was given up counts until its bytes are gone.
+    assert_eq!(blobs::used(&pool, "ann").await.unwrap().bytes, 1000);
+    blobs::collected(&pool, "open").await.unwrap();
     assert_eq!(blobs::used(&pool, "ann").await.unwrap().bytes, 800);
-    // What is finished counts with its own size.
+    // What is finished counts with its own size, and goes on to after it was deleted or expired.
     commit(&pool, &begun[0].upload_id, [1; 32]).await;
-    assert_eq!(blobs::used(&pool, "ann").await.unwrap().bytes, 405);
-    assert_eq!(garbage(&pool).await, ["open"]);
+    let used = Used { bytes: 405, files: 2, uploads: 1 };
+    assert_eq!(blobs::used(&pool, "ann").await.unwrap(), used);
+    assert!(blobs::delete(&pool, &format!("blob_{}", begun[0].upload_id)).await.unwrap());
+    assert_eq!(blobs::used(&pool, "ann").await.unwrap(), used);
+    commit(&pool, &begun[1].upload_id, [2; 32]).await;
+    run(&pool, "UPDATE agent_blobs SET expires_at = now()").await;
+    assert_eq!(blobs::expire(&pool).await.unwrap(), 1);
+    assert_eq!(blobs::used(&pool, "ann").await.unwrap(), Used { bytes: 10, files: 2, uploads: 0 });
 }
 
 #[tokio::test]
@@ -157,33 +168,115 @@ async fn what_nobody_goes_on_with_ends() {
     assert_eq!(commit(&pool, "quiet", [1; 32]).await, Committed::Unknown);
     assert!(blobs::resume(&pool, "alive", "bob").await.unwrap().is_none());
     assert!(blobs::resume(&pool, "alive", "ann").await.unwrap().is_some());
-    // References: those whose message came stay, the others go after a day.
+    // A blob goes with its references.
     let blob = id_of(commit(&pool, "alive", [1; 32]).await);
-    for message in ["came", "never"] {
-        assert_eq!(blobs::share(&pool, &blob, message, "ann").await.unwrap(), blobs::Shared::Yes);
-    }
+    assert_eq!(blobs::share(&pool, &blob, "m", "ann").await.unwrap(), Shared::Yes);
+    assert_eq!(blobs::share(&pool, "blob_none", "m", "ann").await.unwrap(), Shared::Gone);
+    assert!(blobs::delete(&pool, &blob).await.unwrap());
+    assert_eq!(references(&pool).await, Vec::<String>::new());
+}
+
+async fn references(pool: &PgPool) -> Vec<String> {
+    sqlx::query_scalar("SELECT message_id FROM agent_blob_shares ORDER BY 1").fetch_all(pool).await.unwrap()
+}
+
+async fn run(pool: &PgPool, sql: &'static str) {
+    sqlx::query(sql).execute(pool).await.unwrap();
+}
+
+async fn message(pool: &PgPool, id: &str) {
     sqlx::query(
         "INSERT INTO agent_messages (message_id, thread_id, from_account_id, to_agent, kind, sent_at, received_at, envelope, \
-         body_sha256) VALUES ('came', 't', 'ann', 'bob', 'direct', now(), now(), '', '')",
+         body_sha256) VALUES ($1, 't', 'ann', 'bob', 'direct', now(), now(), '', '')",
     )
-    .execute(&pool)
+    .bind(id)
+    .execute(pool)
     .await
     .unwrap();
-    blobs::prune_shares(&pool).await.unwrap();
-    let left = async || -> Vec<String> {
-        sqlx::query_scalar("SELECT message_id FROM agent_blob_shares ORDER BY 1")
-            .fetch_all(&pool)
-            .await
-            .unwrap()
-    };
-    assert_eq!(left().await, ["came", "never"]);
-    sqlx::query("UPDATE agent_blob_shares SET checked_at = now() - interval '2 days'")
-        .execute(&pool)
+}
+
+#[tokio::test]
+async fn references_stay_as_long_as_their_message_may_come_or_is_there() {
+    let (_db, pool) = database().await;
+    upload(&pool, "u", None, None).await;
+    let blob = id_of(commit(&pool, "u", [1; 32]).await);
+    for message in ["came", "late", "never"] {
+        assert_eq!(blobs::share(&pool, &blob, message, "ann").await.unwrap(), Shared::Yes);
+    }
+    message(&pool, "came").await;
+    assert_eq!(blobs::prune_shares(&pool).await.unwrap(), 0);
+    // Messages live for 30 days at most, and may be stored at the end of them.
+    run(&pool, "UPDATE agent_blob_shares SET check_at = now(), shared_at = now() - interval '30 days'").await;
+    assert_eq!(blobs::prune_shares(&pool).await.unwrap(), 3);
+    assert_eq!(references(&pool).await, ["came", "late", "never"]);
+    assert_eq!(blobs::prune_shares(&pool).await.unwrap(), 0);
+    // Said again, it is waited for anew.
+    assert_eq!(blobs::share(&pool, &blob, "late", "ann").await.unwrap(), Shared::Yes);
+    run(&pool, "UPDATE agent_blob_shares SET check_at = now(), shared_at = shared_at - interval '2 days'")
+        .await;
+    assert_eq!(blobs::prune_shares(&pool).await.unwrap(), 3);
+    assert_eq!(references(&pool).await, ["came", "late"]);
+    // What was there and is pruned doesn't come again.
+    run(&pool, "DELETE FROM agent_messages").await;
+    run(&pool, "UPDATE agent_blob_shares SET check_at = now()").await;
+    assert_eq!(blobs::prune_shares(&pool).await.unwrap(), 2);
+    assert_eq!(references(&pool).await, ["late"]);
+}
+
+#[tokio::test]
+async fn references_to_messages_that_never_come_are_bounded() {
+    let (_db, pool) = database().await;
+    upload(&pool, "u", None, None).await;
+    let blob = id_of(commit(&pool, "u", [1; 32]).await);
+    // Over many blobs, since one takes 1,024 references only.
+    run(
+        &pool,
+        "INSERT INTO agent_blobs SELECT 'blob_' || n, account_id, 'up_' || n, 'nuid_' || n, 'f' || n, mime_type, size_bytes, \
+         sha256, chunk_size, chunk_seqs, chunk_sha256, metadata, created_at, expires_at \
+         FROM agent_blobs, generate_series(1, 10) n",
+    )
+    .await;
+    run(
+        &pool,
+        "INSERT INTO agent_blob_shares (blob_id, message_id, account_id, shared_at, check_at) \
+         SELECT 'blob_' || n, 'm' || m, 'ann', now(), now() FROM generate_series(1, 10) n, generate_series(1, 1000) m",
+    )
+    .await;
+    assert_eq!(blobs::share(&pool, &blob, "more", "ann").await.unwrap(), Shared::TooManyWaiting);
+    assert_eq!(blobs::share(&pool, &blob, "other", "bob").await.unwrap(), Shared::Yes);
+    // A message that came makes room at once.
+    message(&pool, "m7").await;
+    assert_eq!(blobs::share(&pool, &blob, "more", "ann").await.unwrap(), Shared::Yes);
+    // Every round is told how much there was, so that it goes on: 500 rows a step.
+    let mut steps = 0;
+    while blobs::prune_shares(&pool).await.unwrap() == 500 {
+        steps += 1;
+    }
+    assert_eq!(steps, 19, "9,990 rows wait");
+}
+
+#[tokio::test]
+async fn an_upload_that_is_given_up_as_it_ends_leaves_no_blob_without_bytes() {
+    let (_db, pool) = database().await;
+    upload(&pool, "u", Some(5), None).await;
+    let mut tx = pool.begin().await.unwrap();
+    assert!(blobs::abandon(&mut *tx, "u").await.unwrap());
+    let committed = tokio::spawn({
+        let pool = pool.clone();
+        async move { commit(&pool, "u", [1; 32]).await }
+    });
+    eventually(Duration::from_secs(10), || async {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .fetch_one(&pool)
         .await
         .unwrap();
-    blobs::prune_shares(&pool).await.unwrap();
-    assert_eq!(left().await, ["came"]);
-    assert_eq!(blobs::share(&pool, "blob_none", "m", "ann").await.unwrap(), blobs::Shared::Gone);
-    assert!(blobs::delete(&pool, &blob).await.unwrap());
-    assert_eq!(left().await, Vec::<String>::new());
+        waiting == 1
+    })
+    .await;
+    tx.commit().await.unwrap();
+    assert_eq!(committed.await.unwrap(), Committed::Unknown);
+    let blobs: i64 = sqlx::query_scalar("SELECT count(*) FROM agent_blobs").fetch_one(&pool).await.unwrap();
+    assert_eq!((blobs, garbage(&pool).await), (0, vec!["u".to_owned()]));
 }

@@ -16,7 +16,7 @@ use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use support::secure::{Asking, secure, signed};
-use support::{PATIENCE, World, rows};
+use support::{PATIENCE, Running, World, rows};
 use tokio::io::AsyncReadExt as _;
 
 const CHUNK: usize = 512 * 1024;
@@ -137,6 +137,17 @@ async fn stored(world: &World) -> u64 {
     let jetstream = async_nats::jetstream::new(world.client.clone());
     let stream = jetstream.get_stream("OBJ_agentnet_blobs").await.unwrap();
     stream.cached_info().state.messages
+}
+
+/// As if the time after which garbage is removed were over.
+async fn swept(world: &World, registry: &Running) {
+    let sql = "UPDATE agent_blob_garbage SET since = now() - interval '10 minutes'";
+    sqlx::query(sql).execute(&world.pool).await.unwrap();
+    eventually(PATIENCE, || async {
+        registry.handle.collect().await;
+        count(world, "SELECT count(*) FROM agent_blob_garbage").await == 0
+    })
+    .await;
 }
 
 async fn count(world: &World, sql: &'static str) -> i64 {
@@ -329,13 +340,17 @@ async fn quotas_hold_before_and_while_it_comes() {
     }
     assert_eq!(a.write(&upload, 2 * CHUNK, &data).await["error"], "blob_quota_full");
     assert_eq!(a.error("blob_begin", json!({"size_bytes": 1})).await, "blob_quota_full");
-    // What is given up is free.
+    // What is given up is free once its bytes are gone.
     let given_up = b.begin(json!({"size_bytes": 3 * CHUNK})).await;
     assert_eq!(a.call("blob_delete", json!({"blob_id": given_up})).await["deleted"], false);
     assert_eq!(b.call("blob_delete", json!({"blob_id": given_up})).await["deleted"], true);
-    // Another account's is its own, and what is deleted is free.
-    b.put("1", &data).await;
+    assert_eq!(b.error("blob_begin", json!({"size_bytes": 1})).await, "blob_quota_full");
     a.call("blob_delete", json!({"blob_id": first})).await;
+    assert_eq!(a.write(&upload, 2 * CHUNK, &data).await["error"], "blob_quota_full");
+    assert_eq!(a.call("blob_list", json!({})).await["used_bytes"], json!(3 * CHUNK));
+    swept(&world, &registry).await;
+    // Another account's is its own.
+    b.put("1", &data).await;
     assert_eq!(a.write(&upload, 2 * CHUNK, &data).await["position"], 3 * CHUNK);
     let whole = data.repeat(3);
     assert!(a.commit(&upload, &whole).await["blob"].is_object());
@@ -349,7 +364,7 @@ async fn quotas_hold_before_and_while_it_comes() {
 #[tokio::test]
 async fn what_is_over_or_left_behind_is_removed() {
     let world = World::new().await;
-    let settings = [("AGENTNET_BLOB_UPLOAD_TTL_SECONDS", "1"), ("GC_INTERVAL_SECONDS", "3600")];
+    let settings = [("AGENTNET_BLOB_UPLOAD_TTL_SECONDS", "30"), ("GC_INTERVAL_SECONDS", "3600")];
     let registry = world.registry(&settings).await;
     let a = Peer::open(&world, "ann").await;
     let data = content(CHUNK + 1);
@@ -359,10 +374,12 @@ async fn what_is_over_or_left_behind_is_removed() {
     a.write(&upload, 0, &data[..CHUNK]).await;
     assert_eq!(stored(&world).await, 3 * 3 + 1);
     a.call("blob_delete", json!({"blob_id": deleted})).await;
+    // What was deleted a moment ago may still be written to.
+    registry.handle.collect().await;
+    assert_eq!(stored(&world).await, 3 * 3 + 1);
     for sql in [
         "UPDATE agent_blobs SET expires_at = now() - interval '1 second' WHERE filename = 'old'",
         "UPDATE agent_blob_uploads SET touched_at = now() - interval '1 minute'",
-        "UPDATE agent_blob_garbage SET since = now() - interval '1 minute'",
     ] {
         sqlx::query(sql).execute(&world.pool).await.unwrap();
     }
@@ -370,16 +387,94 @@ async fn what_is_over_or_left_behind_is_removed() {
     // As the sweep of a replica that died in its middle: the row is gone, the bytes are there.
     eventually(PATIENCE, || async {
         registry.handle.collect().await;
-        count(&world, "SELECT count(*) FROM agent_blob_garbage").await == 0
-            && count(&world, "SELECT count(*) FROM agent_blob_uploads").await == 0
+        count(&world, "SELECT count(*) FROM agent_blob_garbage").await == 3
     })
     .await;
+    swept(&world, &registry).await;
+    assert_eq!(count(&world, "SELECT count(*) FROM agent_blob_uploads").await, 0);
     assert_eq!(stored(&world).await, 3);
     assert_eq!(a.write(&upload, CHUNK, &data[..CHUNK]).await["error"], "blob_upload_unknown");
     assert_eq!(stored(&world).await, 3);
     assert_eq!(a.read_all(&kept, data.len()).await, data);
     // The same content is put anew under the name of what expired.
     assert_ne!(a.put("old", &data).await, expired);
+    registry.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_given_up_is_not_finished_from_memory() {
+    let world = World::new().await;
+    let registry = world.registry(&[("GC_INTERVAL_SECONDS", "3600")]).await;
+    let a = Peer::open(&world, "ann").await;
+    // Given up, and swept before it is finished.
+    let data = content(CHUNK + 1);
+    let upload = a.begin(json!({"size_bytes": data.len()})).await;
+    a.write(&upload, 0, &data[..CHUNK]).await;
+    a.write(&upload, CHUNK, &data[CHUNK..]).await;
+    assert_eq!(a.call("blob_delete", json!({"blob_id": upload})).await["deleted"], true);
+    swept(&world, &registry).await;
+    assert_eq!(a.commit(&upload, &data).await["error"], "blob_upload_unknown");
+    assert_eq!(stored(&world).await, 0);
+    // Given up on another replica: this one remembers it still.
+    let upload = a.begin(json!({})).await;
+    assert_eq!(a.write(&upload, 0, &data[..CHUNK]).await["position"], CHUNK);
+    let gone = "WITH gone AS (DELETE FROM agent_blob_uploads RETURNING *) INSERT INTO agent_blob_garbage \
+        SELECT nuid, blob_id, account_id, reserved_bytes, now() FROM gone";
+    sqlx::query(gone).execute(&world.pool).await.unwrap();
+    // Nothing is added that no row counts.
+    assert_eq!(a.write(&upload, CHUNK, &data[CHUNK..]).await["error"], "blob_upload_unknown");
+    assert_eq!(stored(&world).await, 1);
+    assert_eq!(a.commit(&upload, &data[..CHUNK]).await["error"], "blob_upload_unknown");
+    swept(&world, &registry).await;
+    // Given up and swept between the name and the row: the row's lock is held until then.
+    let upload = a.begin(json!({"size_bytes": 3})).await;
+    a.write(&upload, 0, b"abc").await;
+    let mut tx = world.pool.begin().await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('agentnet_blobs ' || $1, 0))")
+        .bind(&a.id)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    let (committed, ()) = tokio::join!(a.commit(&upload, b"abc"), async {
+        let named = || async { stored(&world).await == 2 };
+        eventually(PATIENCE, named).await;
+        sqlx::query("DELETE FROM agent_blob_uploads").execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+    });
+    assert_eq!(committed["error"], "blob_upload_unknown");
+    assert_eq!(stored(&world).await, 0);
+    registry.stop().await;
+}
+
+#[tokio::test]
+async fn files_leave_room_for_messages() {
+    let world = World::new().await;
+    let registry = world.registry(&[]).await;
+    let a = Peer::open(&world, "ann").await;
+    a.put("1", b"1").await;
+    let jetstream = async_nats::jetstream::new(world.client.clone());
+    let bucket =
+        async || jetstream.get_stream("OBJ_agentnet_blobs").await.unwrap().cached_info().config.max_bytes;
+    assert!((64 << 20..=8 << 30).contains(&bucket().await), "{}", bucket().await);
+    registry.stop().await;
+    // More than there is: as much as there is room for.
+    jetstream.delete_stream("OBJ_agentnet_blobs").await.unwrap();
+    let registry = world.registry(&[("AGENTNET_BLOB_STORE_MAX_BYTES", "1000000000000000")]).await;
+    a.put("2", b"2").await;
+    assert!((64 << 20..1_000_000_000_000_000).contains(&bucket().await), "{}", bucket().await);
+    registry.stop().await;
+    // A full bucket has its code; what was put before is there, and what is removed makes room.
+    jetstream.delete_stream("OBJ_agentnet_blobs").await.unwrap();
+    let settings = [("AGENTNET_BLOB_STORE_MAX_BYTES", "1200000"), ("GC_INTERVAL_SECONDS", "3600")];
+    let registry = world.registry(&settings).await;
+    let data = content(2 * CHUNK);
+    let first = a.put("3", &data).await;
+    let upload = a.begin(json!({"size_bytes": 2 * CHUNK})).await;
+    assert_eq!(a.write(&upload, 0, &data[..CHUNK]).await["error"], "blob_store_full");
+    assert_eq!(a.read_all(&first, data.len()).await, data);
+    a.call("blob_delete", json!({"blob_id": first})).await;
+    swept(&world, &registry).await;
+    assert_eq!(a.write(&upload, 0, &data[..CHUNK]).await["position"], CHUNK);
     registry.stop().await;
 }
 
@@ -461,12 +556,13 @@ async fn readers_of_a_message_that_refers_to_it_read_the_blob_and_nobody_else() 
     assert_eq!(a.call("blob_share", share("m3")).await["blob"]["size_bytes"], 8);
     assert_eq!(b.read(&blob, 0, None).await, forbidden);
     message("m3", a.id.clone(), b.id.clone()).await;
-    assert_eq!(b.read(&blob, 4, None).await.unwrap(), b"some");
+    // A refusal is remembered for a moment.
+    eventually(PATIENCE, || async { b.read(&blob, 4, None).await == Ok(b"some".to_vec()) }).await;
     assert_eq!(m.read(&blob, 0, None).await, forbidden);
     // b passes it on, but may not delete it.
     assert!(b.call("blob_share", share("m4")).await["blob"].is_object());
     message("m4", b.id.clone(), c.id.clone()).await;
-    assert_eq!(c.read(&blob, 0, None).await.unwrap(), b"for some");
+    eventually(PATIENCE, || async { c.read(&blob, 0, None).await == Ok(b"for some".to_vec()) }).await;
     assert_eq!(b.error("blob_delete", about.clone()).await, "blob_forbidden");
     assert_eq!(p.call("blob_delete", about).await["deleted"], true);
     for reader in [a, b, c, m] {
@@ -502,6 +598,91 @@ async fn in_threads_with_members_members_read() {
     a.call("thread_eject", json!({"thread_id": "t", "eject": [b.id]})).await;
     assert_eq!(b.error("blob_share", json!({"blob_id": blob, "message_id": "m2"})).await, "blob_forbidden");
     eventually(PATIENCE, || async { b.read(&blob, 0, None).await.is_err() }).await;
+    registry.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_was_given_a_message_for_a_capability_reads_among_many_threads() {
+    let world = World::new().await;
+    let registry = world.registry(&secure()).await;
+    let (ann, ben) = (Asking::new(&world, 'a').await, Asking::new(&world, 'b').await);
+    let (a, b) = (Peer::secure(&ann), Peer::secure(&ben));
+    let blob = a.put("job", b"the job").await;
+    // The oldest of many threads is the one that b was given a message in.
+    for number in 0..80 {
+        let (message, thread) = (format!("m{number}"), format!("t{number}"));
+        a.call("blob_share", json!({"blob_id": blob, "message_id": message})).await;
+        rows::thread(&world.pool, &thread, &[&a.id], Some(NOW)).await;
+        let extra = json!({"from_account_id": a.id, "to_account_id": null, "to_agent": "capability:work"});
+        rows::message(&world.pool, &message, &thread, NOW, extra).await;
+    }
+    sqlx::query(
+        "UPDATE agent_messages SET received_at = received_at - interval '1 day' WHERE message_id = 'm0'",
+    )
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    assert_eq!(b.read(&blob, 0, None).await.unwrap_err(), "blob_forbidden");
+    sqlx::query(
+        "INSERT INTO agent_deliveries (message_id, recipient, state, sender_account_id, handler_account_id, thread_id, \
+         created_at) VALUES ('m0', 'capability:work', 'accepted', $1, $2, 't0', now())",
+    )
+    .bind(&a.id)
+    .bind(&b.id)
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    eventually(PATIENCE, || async { b.read(&blob, 0, None).await == Ok(b"the job".to_vec()) }).await;
+    registry.stop().await;
+}
+
+#[tokio::test]
+async fn chunks_far_ahead_do_not_wait() {
+    let world = World::new().await;
+    let registry = world.registry(&[]).await;
+    let a = Peer::open(&world, "ann").await;
+    let data = content(CHUNK);
+    let upload = a.begin(json!({"size_bytes": 100 * CHUNK})).await;
+    // The ninth may be under way beside the first, the tenth isn't.
+    let (near, far) = (a.write(&upload, 8 * CHUNK, &data), a.write(&upload, 9 * CHUNK, &data));
+    tokio::select! {
+        answer = near => panic!("{answer}"),
+        answer = far => assert_eq!(answer["position"], 0),
+    }
+    // Nor do more of them at once than a client has under way: of these one is answered before the others, which wait
+    // for 1.2 s.
+    let began = tokio::time::Instant::now();
+    let waiting = (0..9).map(|_| async {
+        let answer = a.write(&upload, CHUNK, &data).await;
+        (answer["position"].clone(), began.elapsed())
+    });
+    let answers = futures_util::future::join_all(waiting).await;
+    assert!(answers.iter().all(|(position, _)| *position == 0), "{answers:?}");
+    assert!(answers.iter().any(|(_, took)| *took < Duration::from_millis(1100)), "{answers:?}");
+    assert_eq!(a.write(&upload, 0, &data).await["position"], CHUNK);
+    registry.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_bucket_lost_is_put_anew() {
+    let world = World::new().await;
+    let registry = world.registry(&[]).await;
+    let a = Peer::open(&world, "ann").await;
+    let data = content(CHUNK + 5);
+    let known = json!({"filename": "f", "size_bytes": data.len(), "sha256": hash(&data)});
+    let lost = a.put("f", &data).await;
+    assert_eq!(a.call("blob_begin", known.clone()).await["blob"]["blob_id"], json!(lost));
+    // As a bucket that was restored from an older copy.
+    let jetstream = async_nats::jetstream::new(world.client.clone());
+    jetstream.get_stream("OBJ_agentnet_blobs").await.unwrap().purge().await.unwrap();
+    let upload = a.begin(known).await;
+    for (index, chunk) in data.chunks(CHUNK).enumerate() {
+        a.write(&upload, index * CHUNK, chunk).await;
+    }
+    let blob = a.commit(&upload, &data).await["blob"]["blob_id"].as_str().unwrap().to_owned();
+    assert_ne!(blob, lost);
+    assert_eq!(a.read_all(&blob, data.len()).await, data);
+    assert_eq!(a.error("blob_head", json!({"blob_id": lost})).await, "blob_gone");
     registry.stop().await;
 }
 

@@ -1,10 +1,11 @@
 //! An upload becomes a blob, or is given up.
 
 use agentnet_proto::Timestamp;
-use sqlx::{PgConnection, PgExecutor};
+use serde_json::{Map, Value};
+use sqlx::{FromRow, PgConnection, PgExecutor, types::Json};
 
 use super::uploads::{lock, same_content, signed};
-use super::{Blob, Columns, columns};
+use super::{Blob, Columns, columns, into_garbage};
 use crate::StoreError;
 
 /// An object whose chunks are durable.
@@ -29,6 +30,18 @@ pub enum Committed {
     Unknown,
 }
 
+/// An upload that ends.
+#[derive(FromRow)]
+struct Ended {
+    blob_id: String,
+    nuid: String,
+    filename: String,
+    mime_type: String,
+    chunk_size: i32,
+    metadata: Json<Map<String, Value>>,
+    keep_seconds: i64,
+}
+
 /// Makes the upload a blob. Asked again, it finds the blob. Runs in a transaction.
 ///
 /// # Errors
@@ -45,59 +58,69 @@ pub async fn commit(
     if let Some(blob) = of_upload(&mut *tx, upload_id, account_id).await? {
         return Ok(Committed::Blob(Box::new(blob)));
     }
-    // What has expired makes room for the same content.
-    sqlx::query(
-        "WITH gone AS (DELETE FROM agent_blobs b USING agent_blob_uploads u WHERE u.upload_id = $1 AND u.account_id = $2 \
-             AND b.account_id = u.account_id AND b.sha256 = $3 AND b.filename = u.filename AND b.expires_at <= now() \
-             RETURNING b.nuid, b.blob_id) \
-         INSERT INTO agent_blob_garbage (nuid, blob_id, since) SELECT nuid, blob_id, now() FROM gone",
+    // First of all the upload's row: whoever gives the upload up at the same time finds none, or we do.
+    let upload: Option<Ended> = sqlx::query_as(
+        "DELETE FROM agent_blob_uploads WHERE upload_id = $1 AND account_id = $2 \
+         RETURNING blob_id, nuid, filename, mime_type, chunk_size, metadata, keep_seconds",
     )
     .bind(upload_id)
     .bind(account_id)
+    .fetch_optional(&mut *tx)
+    .await
+    .map_err(&failed)?;
+    let Some(upload) = upload else { return Ok(Committed::Unknown) };
+    // What has expired makes room for the same content.
+    sqlx::query(concat!(
+        "WITH gone AS (DELETE FROM agent_blobs WHERE account_id = $1 AND sha256 = $2 AND filename = $3 \
+             AND expires_at <= now() RETURNING nuid, blob_id, account_id, size_bytes) ",
+        into_garbage!()
+    ))
+    .bind(account_id)
     .bind(finished.sha256)
+    .bind(&upload.filename)
     .execute(&mut *tx)
     .await
     .map_err(&failed)?;
     let made: Option<Columns> = sqlx::query_as(concat!(
         "INSERT INTO agent_blobs (blob_id, account_id, upload_id, nuid, filename, mime_type, size_bytes, sha256, chunk_size, \
          chunk_seqs, chunk_sha256, metadata, created_at, expires_at) \
-         SELECT blob_id, account_id, upload_id, nuid, filename, mime_type, $3, $4, chunk_size, $5, $6, metadata, $7, \
-             now() + make_interval(secs => keep_seconds) FROM agent_blob_uploads WHERE upload_id = $1 AND account_id = $2 \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, now() + make_interval(secs => $14)) \
          ON CONFLICT (account_id, sha256, filename) DO NOTHING RETURNING ",
         columns!()
     ))
-    .bind(upload_id)
+    .bind(&upload.blob_id)
     .bind(account_id)
+    .bind(upload_id)
+    .bind(&upload.nuid)
+    .bind(&upload.filename)
+    .bind(&upload.mime_type)
     .bind(signed(finished.size_bytes))
     .bind(finished.sha256)
+    .bind(upload.chunk_size)
     .bind(finished.chunk_seqs)
     .bind(finished.chunk_sha256)
+    .bind(&upload.metadata)
     .bind(now.to_offset())
+    .bind(upload.keep_seconds as f64)
     .fetch_optional(&mut *tx)
     .await
     .map_err(&failed)?;
-    let kept: Option<(String, String, String, i64)> = sqlx::query_as(
-        "DELETE FROM agent_blob_uploads WHERE upload_id = $1 AND account_id = $2 \
-         RETURNING nuid, blob_id, filename, keep_seconds",
-    )
-    .bind(upload_id)
-    .bind(account_id)
-    .fetch_optional(&mut *tx)
-    .await
-    .map_err(&failed)?;
-    let Some((nuid, blob_id, filename, keep)) = kept else { return Ok(Committed::Unknown) };
     if let Some(made) = made {
         return Ok(Committed::Blob(Box::new(made.into())));
     }
     // Another upload of the same content was faster; these bytes aren't needed.
-    sqlx::query("INSERT INTO agent_blob_garbage (nuid, blob_id, since) VALUES ($1, $2, now())")
-        .bind(nuid)
-        .bind(blob_id)
-        .execute(&mut *tx)
-        .await
-        .map_err(&failed)?;
-    let keep = u64::try_from(keep).unwrap_or(0);
-    let blob = same_content(tx, account_id, finished.sha256, &filename, keep).await?;
+    sqlx::query(
+        "INSERT INTO agent_blob_garbage (nuid, blob_id, account_id, size_bytes, since) VALUES ($1, $2, $3, $4, now())",
+    )
+    .bind(&upload.nuid)
+    .bind(&upload.blob_id)
+    .bind(account_id)
+    .bind(signed(finished.size_bytes))
+    .execute(&mut *tx)
+    .await
+    .map_err(&failed)?;
+    let keep = u64::try_from(upload.keep_seconds).unwrap_or(0);
+    let blob = same_content(tx, account_id, finished.sha256, &upload.filename, keep).await?;
     Ok(blob.map_or(Committed::Unknown, |blob| Committed::Blob(Box::new(blob))))
 }
 
@@ -128,10 +151,11 @@ pub async fn of_upload(
 /// # Errors
 /// [`StoreError::Query`], [`StoreError::Unavailable`].
 pub async fn abandon(db: impl PgExecutor<'_>, upload_id: &str) -> Result<bool, StoreError> {
-    sqlx::query(
-        "WITH gone AS (DELETE FROM agent_blob_uploads WHERE upload_id = $1 RETURNING nuid, blob_id) \
-         INSERT INTO agent_blob_garbage (nuid, blob_id, since) SELECT nuid, blob_id, now() FROM gone",
-    )
+    sqlx::query(concat!(
+        "WITH gone AS (DELETE FROM agent_blob_uploads WHERE upload_id = $1 \
+             RETURNING nuid, blob_id, account_id, reserved_bytes AS size_bytes) ",
+        into_garbage!()
+    ))
     .bind(upload_id)
     .execute(db)
     .await

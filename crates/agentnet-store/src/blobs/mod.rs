@@ -89,6 +89,15 @@ macro_rules! columns {
 }
 pub(crate) use columns;
 
+/// Hands what a query `gone` removed over to the sweep. It gives `nuid`, `blob_id`, `account_id` and `size_bytes`.
+macro_rules! into_garbage {
+    () => {
+        "INSERT INTO agent_blob_garbage (nuid, blob_id, account_id, size_bytes, since) \
+         SELECT nuid, blob_id, account_id, size_bytes, now() FROM gone"
+    };
+}
+pub(crate) use into_garbage;
+
 /// Where a blob's chunks are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunks {
@@ -155,12 +164,12 @@ pub async fn page(
     Ok(rows.into_iter().map(Blob::from).collect())
 }
 
-/// What an account's blobs and uploads take.
+/// What an account's blobs and uploads take, those included that were removed and whose bytes are there still.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Used {
     /// Bytes.
     pub bytes: u64,
-    /// Blobs and uploads.
+    /// Blobs, uploads, and what was removed.
     pub files: u64,
     /// Uploads.
     pub uploads: u64,
@@ -171,18 +180,20 @@ pub struct Used {
 /// # Errors
 /// [`StoreError::Query`], [`StoreError::Unavailable`].
 pub async fn used(db: impl PgExecutor<'_>, account_id: &str) -> Result<Used, StoreError> {
-    let (bytes, blobs, uploads): (i64, i64, i64) = sqlx::query_as(
-        "SELECT (b.bytes + u.bytes)::bigint, b.files, u.files \
+    let (bytes, files, uploads): (i64, i64, i64) = sqlx::query_as(
+        "SELECT (b.bytes + u.bytes + g.bytes)::bigint, b.files + u.files + g.files, u.files \
          FROM (SELECT coalesce(sum(size_bytes), 0) AS bytes, count(*) AS files FROM agent_blobs WHERE account_id = $1) b, \
               (SELECT coalesce(sum(reserved_bytes), 0) AS bytes, count(*) AS files FROM agent_blob_uploads \
-               WHERE account_id = $1) u",
+               WHERE account_id = $1) u, \
+              (SELECT coalesce(sum(size_bytes), 0) AS bytes, count(*) AS files FROM agent_blob_garbage \
+               WHERE account_id = $1) g",
     )
     .bind(account_id)
     .fetch_one(db)
     .await
     .map_err(StoreError::query("agent_blobs.used"))?;
     let count = |n: i64| u64::try_from(n).unwrap_or(0);
-    Ok(Used { bytes: count(bytes), files: count(blobs) + count(uploads), uploads: count(uploads) })
+    Ok(Used { bytes: count(bytes), files: count(files), uploads: count(uploads) })
 }
 
 /// Removes a blob; whether it was there. Its bytes go later.
@@ -190,10 +201,10 @@ pub async fn used(db: impl PgExecutor<'_>, account_id: &str) -> Result<Used, Sto
 /// # Errors
 /// [`StoreError::Query`], [`StoreError::Unavailable`].
 pub async fn delete(db: impl PgExecutor<'_>, blob_id: &str) -> Result<bool, StoreError> {
-    sqlx::query(
-        "WITH gone AS (DELETE FROM agent_blobs WHERE blob_id = $1 RETURNING nuid, blob_id) \
-         INSERT INTO agent_blob_garbage (nuid, blob_id, since) SELECT nuid, blob_id, now() FROM gone",
-    )
+    sqlx::query(concat!(
+        "WITH gone AS (DELETE FROM agent_blobs WHERE blob_id = $1 RETURNING nuid, blob_id, account_id, size_bytes) ",
+        into_garbage!()
+    ))
     .bind(blob_id)
     .execute(db)
     .await

@@ -13,13 +13,16 @@ use agentnet_proto::subject::{BLOB_BUCKET, blob_chunks, blob_entry, blob_stream}
 use agentnet_service::chain;
 use async_nats::Client;
 use async_nats::header::NATS_ROLLUP;
-use async_nats::jetstream::context::{ContextBuilder, GetStreamErrorKind, PublishError, PublishErrorKind};
+use async_nats::jetstream::context::{
+    ContextBuilder, CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind, PublishError,
+    PublishErrorKind,
+};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::object_store::{ObjectInfo, ObjectOptions};
 use async_nats::jetstream::stream::{
     Config, DirectGetErrorKind, DiscardPolicy, RawMessageErrorKind, StorageType, Stream,
 };
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::{Context, ErrorCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
@@ -31,6 +34,20 @@ use super::BlobConfig;
 const TIMEOUT: Duration = Duration::from_millis(1500);
 /// What the server says when the bucket has no room left.
 const FULL: [&str; 2] = ["maximum bytes exceeded", "insufficient"];
+
+/// Smallest bucket that is made where JetStream has little room, in bytes.
+const SMALLEST: i64 = 64 << 20;
+/// What the server says when a stream may grow larger than JetStream has room: on one server, in a cluster, for the account.
+const NO_ROOM: [ErrorCode; 4] = [
+    ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+    ErrorCode::INSUFFICIENT_RESOURCES,
+    ErrorCode::CLUSTER_NO_PEERS,
+    ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+];
+
+fn is_too_large(error: &CreateStreamError) -> bool {
+    matches!(error.kind(), CreateStreamErrorKind::JetStream(e) if NO_ROOM.contains(&e.error_code()))
+}
 
 /// The bucket couldn't be read or changed. For the log.
 #[derive(Debug, thiserror::Error)]
@@ -105,15 +122,38 @@ impl Bucket {
                 self.update(&stream.cached_info().config, &wanted).await;
                 stream
             }
-            Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(e) if e.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND) =>
-            {
-                tracing::info!(bucket = BLOB_BUCKET, "making the bucket of blobs");
-                // Replicas with equal settings may do so at once.
-                self.context.get_or_create_stream(wanted).await.map_err(failed("making the bucket"))?
+            Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND) => {
+                self.make(wanted).await?
             }
             Err(error) => return Err(failed("looking for the bucket")(error)),
         };
         Ok(slot.insert(stream).clone())
+    }
+
+    /// Makes the bucket, as large as wanted or as JetStream has room for.
+    async fn make(&self, mut wanted: Config) -> Result<Stream, BucketError> {
+        loop {
+            // Replicas with equal settings may do so at once.
+            match self.context.get_or_create_stream(&wanted).await {
+                Ok(stream) => {
+                    tracing::info!(
+                        bucket = BLOB_BUCKET,
+                        max_bytes = wanted.max_bytes,
+                        "made the bucket of blobs"
+                    );
+                    return Ok(stream);
+                }
+                Err(error) if is_too_large(&error) && wanted.max_bytes / 2 >= SMALLEST => {
+                    wanted.max_bytes /= 2;
+                    tracing::warn!(
+                        bucket = BLOB_BUCKET,
+                        max_bytes = wanted.max_bytes,
+                        "JetStream has no room for a bucket of blobs of the size that is set; trying half of it"
+                    );
+                }
+                Err(error) => return Err(failed("making the bucket")(error)),
+            }
+        }
     }
 
     async fn update(&self, found: &Config, wanted: &Config) {
@@ -235,6 +275,12 @@ impl Bucket {
             Ok(_) => Ok(()),
             Err(error) => Err(self.put_error("naming an object", &error).await),
         }
+    }
+
+    /// Removes one chunk.
+    pub(crate) async fn remove_chunk(&self, seq: u64) -> Result<(), BucketError> {
+        let stream = self.stream().await?;
+        stream.delete_message(seq).await.map(drop).map_err(failed("removing a chunk"))
     }
 
     /// Removes an object, or what there is of it.

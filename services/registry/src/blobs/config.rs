@@ -13,7 +13,8 @@ const MIB: u64 = 1 << 20;
 pub struct BlobConfig {
     /// `AGENTNET_BLOB_MAX_BYTES`: largest blob. 100 MiB.
     pub max_bytes: u64,
-    /// `AGENTNET_BLOB_QUOTA_BYTES`: what an account's blobs and uploads may take. 1 GiB.
+    /// `AGENTNET_BLOB_QUOTA_BYTES`: what an account's blobs and uploads may take, what was removed and is there still
+    /// included. 1 GiB.
     pub quota_bytes: u64,
     /// `AGENTNET_BLOB_QUOTA_FILES`: how many blobs and uploads an account may have. 10,000.
     pub quota_files: u64,
@@ -21,8 +22,8 @@ pub struct BlobConfig {
     pub retention: Duration,
     /// `AGENTNET_BLOB_UPLOAD_TTL_SECONDS`: an upload that nothing came for is given up. One hour.
     pub upload_ttl: Duration,
-    /// `AGENTNET_BLOB_STORE_MAX_BYTES`: what the bucket may take on the disk of the NATS server. 0, the default, is as much
-    /// as JetStream may.
+    /// `AGENTNET_BLOB_STORE_MAX_BYTES`: what the bucket may take on the disk of the NATS server, less where JetStream has no
+    /// room for that. 8 GiB. The stream of messages shares that disk: 0, as much as there is, lets files stop messages.
     pub store_max_bytes: i64,
     /// `AGENTNET_BLOB_REPLICAS`: servers of a cluster that hold each blob. 1.
     pub replicas: usize,
@@ -36,7 +37,7 @@ impl Default for BlobConfig {
             quota_files: 10_000,
             retention: Duration::from_secs(30 * DAY),
             upload_ttl: Duration::from_secs(60 * 60),
-            store_max_bytes: 0,
+            store_max_bytes: 8192 * MIB as i64,
             replicas: 1,
         }
     }
@@ -55,7 +56,11 @@ impl BlobConfig {
         let size = 1..=1 << 40;
         let days =
             env.integer("AGENTNET_BLOB_RETENTION_DAYS", default.retention.as_secs() / DAY, 1..=36_500)?;
-        let store_max = env.integer("AGENTNET_BLOB_STORE_MAX_BYTES", 0, 0..=1 << 50)?;
+        let store_max = env.integer(
+            "AGENTNET_BLOB_STORE_MAX_BYTES",
+            default.store_max_bytes.unsigned_abs(),
+            0..=1 << 50,
+        )?;
         Ok(Self {
             max_bytes: env.integer("AGENTNET_BLOB_MAX_BYTES", default.max_bytes, 1..=4 << 30)?,
             quota_bytes: env.integer("AGENTNET_BLOB_QUOTA_BYTES", default.quota_bytes, size)?,

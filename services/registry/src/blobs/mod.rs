@@ -27,7 +27,7 @@ pub use config::BlobConfig;
 
 use crate::app::{App, Failed, chain};
 use bucket::{Bucket, BucketError};
-pub(crate) use reading::{read, readable};
+pub(crate) use reading::{is_lost, read, readable};
 pub(crate) use sweep::sweep;
 pub(crate) use writing::{commit, open, writing};
 
@@ -40,8 +40,14 @@ pub(crate) const WINDOW: u32 = 8;
 /// Uploads whose state is kept in memory, and for how long after their last chunk. Others are read back.
 const MAX_WRITING: u64 = 1024;
 const WRITING_IDLE: Duration = Duration::from_secs(10 * 60);
+/// Longest work on a chunk.
+pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(4);
+/// Longest work of a commit: a whole blob may be read back. Below the time after which garbage is removed.
+pub(crate) const COMMIT_DEADLINE: Duration = Duration::from_secs(20);
 /// How long what a blob is, and who may read it, is believed without asking again.
 const LIFE: Duration = Duration::from_secs(5);
+/// How long a refusal holds without asking again, so that asking over and over costs little.
+const REFUSED: Duration = Duration::from_millis(150);
 /// Chunks of all remembered blobs.
 const MAX_KNOWN_CHUNKS: u64 = 200_000;
 const MAX_ALLOWED: u64 = 50_000;
@@ -53,6 +59,7 @@ pub(crate) struct Blobs {
     writing: Cache<String, Arc<writing::Writing>>,
     known: Cache<String, Arc<reading::Known>>,
     allowed: Cache<String, ()>,
+    refused: Cache<String, ()>,
 }
 
 impl Blobs {
@@ -65,12 +72,14 @@ impl Blobs {
             writing: Cache::builder().max_capacity(MAX_WRITING).time_to_idle(WRITING_IDLE).build(),
             known: Cache::builder().max_capacity(MAX_KNOWN_CHUNKS).weigher(weigh).time_to_live(LIFE).build(),
             allowed: Cache::builder().max_capacity(MAX_ALLOWED).time_to_live(LIFE).build(),
+            refused: Cache::builder().max_capacity(MAX_ALLOWED).time_to_live(REFUSED).build(),
         }
     }
 
-    /// Forgets a blob that is gone.
-    pub(crate) async fn forget(&self, blob_id: &str) {
-        self.known.invalidate(blob_id).await;
+    /// Forgets a blob or an upload that is gone.
+    pub(crate) async fn forget(&self, id: &str) {
+        self.known.invalidate(id).await;
+        self.writing.invalidate(id).await;
     }
 }
 

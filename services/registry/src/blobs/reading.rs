@@ -46,7 +46,8 @@ pub(crate) async fn readable(app: &App, caller: &Caller, blob_id: &str) -> Resul
     Ok(known)
 }
 
-/// Whether the reader may read the blob. Leave is remembered for a few seconds, refusal isn't.
+/// Whether the reader may read the blob. Leave is remembered for a few seconds, refusal for a moment: it may pass as soon as
+/// the message with the reference is stored.
 ///
 /// # Errors
 /// [`ErrorCode::BlobForbidden`]; Postgres.
@@ -60,11 +61,31 @@ async fn allowed(app: &App, reader: &Reader, blob: &Blob) -> Result<(), Failed> 
     if app.blobs.allowed.contains_key(&key) {
         return Ok(());
     }
+    if app.blobs.refused.contains_key(&key) {
+        return Err(RpcError::from(ErrorCode::BlobForbidden).into());
+    }
     if !blobs::may_read(app.store.pool(), reader, &blob.blob_id, &blob.account_id).await? {
+        app.blobs.refused.insert(key, ()).await;
         return Err(RpcError::from(ErrorCode::BlobForbidden).into());
     }
     app.blobs.allowed.insert(key, ()).await;
     Ok(())
+}
+
+/// Whether the bucket lost the blob: its last chunk, which was written last, isn't there.
+///
+/// # Errors
+/// Postgres; the object store.
+pub(crate) async fn is_lost(app: &App, blob_id: &str) -> Result<bool, Failed> {
+    let Some((blob, chunks)) = blobs::find(app.store.pool(), blob_id).await? else { return Ok(false) };
+    let Some((seq, _)) = chunks.seqs.len().checked_sub(1).and_then(|last| chunks.get(last)) else {
+        return Ok(false);
+    };
+    let found = app.blobs.bucket.chunk(&blob.nuid, seq).await.map_err(|error| bucket_failed(app, &error))?;
+    if found.is_none() {
+        tracing::error!(blob_id, seq, "a chunk is missing from the object store; the blob is put anew");
+    }
+    Ok(found.is_none())
 }
 
 /// Bytes of the blob from `offset` on: at most `length`, and none beyond the end of the stored chunk.

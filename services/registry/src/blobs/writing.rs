@@ -2,6 +2,7 @@
 //! itself behind reads what others wrote. A replica that took every chunk itself, the usual case, reads nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use agentnet_proto::subject::AccountId;
@@ -14,7 +15,7 @@ use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio::time::{Instant, timeout};
 
 use super::bucket::{About, PutError};
-use super::{bucket_failed, quota_full, too_large};
+use super::{WINDOW, bucket_failed, quota_full, too_large};
 use crate::app::{App, Failed};
 
 /// How long a chunk waits for those before it.
@@ -23,8 +24,8 @@ const PATIENCE: Duration = Duration::from_millis(1200);
 const LOOK: Duration = Duration::from_millis(10);
 /// What is set aside of the quota at once for an upload whose size nobody told, in bytes.
 const RESERVE: u64 = 8 << 20;
-/// How often an upload's row says that the upload lives.
-const TOUCH: Duration = Duration::from_secs(30);
+/// How often an upload's row says that the upload lives; chunks of one that was given up are taken for as long at most.
+pub(super) const TOUCH: Duration = Duration::from_secs(30);
 
 /// An upload, as far as this replica knows it.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct Writing {
     pub(crate) upload: Upload,
     state: Mutex<State>,
     moved: Notify,
+    /// Chunks that wait for those before them.
+    parked: AtomicU32,
 }
 
 /// What lies in the stream, up to `position`.
@@ -44,6 +47,7 @@ struct State {
     whole: Sha256,
     reserved: u64,
     touched: Instant,
+    looked: Instant,
 }
 
 impl State {
@@ -80,8 +84,14 @@ pub(crate) async fn open(app: &App, upload: Upload) -> Arc<Writing> {
             whole: Sha256::new(),
             reserved: upload.reserved_bytes,
             touched: Instant::now(),
+            looked: Instant::now(),
         };
-        Arc::new(Writing { upload, state: Mutex::new(state), moved: Notify::new() })
+        Arc::new(Writing {
+            upload,
+            state: Mutex::new(state),
+            moved: Notify::new(),
+            parked: AtomicU32::new(0),
+        })
     };
     app.blobs.writing.get_with(key, make).await
 }
@@ -167,14 +177,22 @@ impl Writing {
                 let detail = format!("the upload goes on at {}, not at {offset}", state.position);
                 return Err(bad_range(detail));
             }
-            if self.catch_up(app, &mut state).await? {
-                continue;
+            // All that wait see what one of them found.
+            if state.looked.elapsed() >= LOOK {
+                let found = self.catch_up(app, &mut state).await?;
+                state.looked = Instant::now();
+                if found {
+                    continue;
+                }
             }
             let position = state.position;
             drop(state);
-            if Instant::now() >= give_up {
+            let window = u64::from(WINDOW) * u64::from(self.upload.chunk_size);
+            if Instant::now() >= give_up || offset > position.saturating_add(window) {
                 return Ok(position);
             }
+            // A client has so many under way; more would only hold room that others need.
+            let Some(_parked) = Parked::new(&self.parked) else { return Ok(position) };
             let _ = timeout(LOOK, moved).await;
         }
     }
@@ -231,6 +249,17 @@ impl Writing {
         Ok(())
     }
 
+    /// An upload without a size may have been finished or given up by another replica while this one added a chunk. That
+    /// chunk belongs to nothing then, and counts nowhere.
+    async fn still_wanted(&self, app: &App, seq: u64) -> Result<(), Failed> {
+        if self.upload.size_bytes.is_some() || blobs::touch(app.store.pool(), &self.upload.upload_id).await? {
+            return Ok(());
+        }
+        let removed = app.blobs.bucket.remove_chunk(seq).await;
+        removed.map_err(|error| bucket_failed(app, &error))?;
+        Err(self.forget(app).await)
+    }
+
     async fn forget(&self, app: &App) -> Failed {
         app.blobs.writing.invalidate(&self.upload.upload_id).await;
         unknown().into()
@@ -245,6 +274,7 @@ impl Writing {
     ) -> Result<Option<u64>, Failed> {
         match app.blobs.bucket.put_chunk(&self.upload.nuid, data.clone(), state.last_seq).await {
             Ok(seq) => {
+                self.still_wanted(app, seq).await?;
                 state.add(seq, data);
                 self.moved.notify_waiters();
                 Ok(Some(state.position))
@@ -266,6 +296,23 @@ impl Writing {
     }
 }
 
+/// A chunk that waits for those before it.
+struct Parked<'a>(&'a AtomicU32);
+
+impl<'a> Parked<'a> {
+    fn new(parked: &'a AtomicU32) -> Option<Self> {
+        let before = parked.fetch_add(1, Ordering::Relaxed);
+        let parked = Self(parked);
+        (before < WINDOW).then_some(parked)
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Makes the upload a blob: its content is compared with what it should be, the object gets its name, and then the row is
 /// written. Only then is the put acknowledged.
 ///
@@ -283,8 +330,12 @@ pub(crate) async fn commit(
     if let Some(blob) = blobs::of_upload(app.store.pool(), upload_id, account.as_str()).await? {
         return Ok(blob);
     }
-    let writing = writing(app, upload_id).await?;
-    writing.check_owner(Some(account))?;
+    // What is remembered may have been given up: only what has a row gets a name in the bucket.
+    let Some(upload) = blobs::resume(app.store.pool(), upload_id, account.as_str()).await? else {
+        app.blobs.writing.invalidate(upload_id).await;
+        return Err(unknown().into());
+    };
+    let writing = open(app, upload).await;
     let upload = &writing.upload;
     let mut state = writing.state.lock().await;
     if state.position < size {
@@ -325,6 +376,11 @@ pub(crate) async fn commit(
     app.blobs.writing.invalidate(upload_id).await;
     match committed {
         Committed::Blob(blob) => Ok(*blob),
-        Committed::Unknown => Err(unknown().into()),
+        Committed::Unknown => {
+            // Given up in the meantime, and perhaps swept already: no row names these bytes any more.
+            let removed = app.blobs.bucket.remove(&upload.nuid, &upload.blob_id).await;
+            removed.map_err(|error| bucket_failed(app, &error))?;
+            Err(unknown().into())
+        }
     }
 }

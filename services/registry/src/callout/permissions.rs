@@ -208,10 +208,9 @@ fn agent(
 
 /// What the registry uses of the one bucket that holds blobs: chunks and names in, chunks out, both away.
 fn bucket() -> impl Iterator<Item = String> {
-    ["STREAM.CREATE", "STREAM.UPDATE", "STREAM.INFO", "STREAM.PURGE", "STREAM.MSG.GET", "DIRECT.GET"]
-        .map(blob_api)
-        .into_iter()
-        .chain([blob_chunks("*"), blob_entry("*")])
+    let stream = ["CREATE", "UPDATE", "INFO", "PURGE", "MSG.GET", "MSG.DELETE"];
+    let stream = stream.map(|what| blob_api(&format!("STREAM.{what}")));
+    stream.into_iter().chain([blob_api("DIRECT.GET"), blob_chunks("*"), blob_entry("*")])
 }
 
 /// The subjects that async-nats uses to make the stream and its consumer, pull, and acknowledge.

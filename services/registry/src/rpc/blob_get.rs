@@ -130,6 +130,10 @@ pub(super) async fn share(
         match shared {
             Shared::Yes => Ok(blob),
             Shared::Gone => Err(Failed::from(RpcError::from(ErrorCode::BlobGone))),
+            Shared::TooManyWaiting => {
+                let detail = "10000 messages that were to refer to blobs never came; send those first";
+                Err(RpcError::with_detail(ErrorCode::BlobQuotaFull, detail).into())
+            }
             Shared::TooOften => {
                 let detail = "the account refers to this blob in 1024 messages already";
                 Err(RpcError::with_detail(ErrorCode::BlobQuotaFull, detail).into())

@@ -23,10 +23,6 @@ use crate::validate;
 
 /// Longest work of a begin: an upload that this replica doesn't know is read back.
 const BEGIN_DEADLINE: Duration = Duration::from_secs(4);
-/// Longest work on a chunk.
-const WRITE_DEADLINE: Duration = Duration::from_secs(4);
-/// Longest work of a commit: the same, of a whole blob. Below the time after which garbage is removed.
-pub(super) const COMMIT_DEADLINE: Duration = Duration::from_secs(20);
 
 pub(super) async fn begin(
     app: Arc<App>,
@@ -61,10 +57,15 @@ pub(super) async fn begin(
                     metadata: &request.metadata,
                     keep_seconds,
                 };
-                let failed = StoreError::query("agent_blob_uploads.begin");
-                let mut tx = app.store.pool().begin().await.map_err(&failed)?;
-                let begun = rows::begin(&mut tx, &new, &app.config.blobs.limits()).await?;
-                tx.commit().await.map_err(&failed)?;
+                let mut begun = begin_row(&app, &new).await?;
+                if let Begun::Exists(blob) = &begun
+                    && blobs::is_lost(&app, &blob.blob_id).await?
+                {
+                    // Said to be there, it would never be put again.
+                    rows::delete(app.store.pool(), &blob.blob_id).await?;
+                    app.blobs.forget(&blob.blob_id).await;
+                    begun = begin_row(&app, &new).await?;
+                }
                 match begun {
                     Begun::Upload(upload) => *upload,
                     Begun::Exists(blob) => return Ok(there(&app, *blob)),
@@ -77,6 +78,14 @@ pub(super) async fn begin(
         Ok(BlobBeginResponse { upload_id, position, chunk_size, window: blobs::WINDOW, blob: None })
     };
     app.within("db.blob_begin", BEGIN_DEADLINE, ErrorCode::BlobFailed, work).await
+}
+
+async fn begin_row(app: &App, new: &NewUpload<'_>) -> Result<Begun, Failed> {
+    let failed = StoreError::query("agent_blob_uploads.begin");
+    let mut tx = app.store.pool().begin().await.map_err(&failed)?;
+    let begun = rows::begin(&mut tx, new, &app.config.blobs.limits()).await?;
+    tx.commit().await.map_err(&failed)?;
+    Ok(begun)
 }
 
 /// What an upload became that isn't there any more.
@@ -132,7 +141,7 @@ pub(super) async fn write(app: Arc<App>, call: Call, body: Bytes) -> Result<Byte
         writing.check_owner(call.caller.account())?;
         writing.write(&app, request.offset, &data).await
     };
-    let position = app.within("blobs.write", WRITE_DEADLINE, ErrorCode::BlobFailed, work).await?;
+    let position = app.within("blobs.write", blobs::WRITE_DEADLINE, ErrorCode::BlobFailed, work).await?;
     let answer = BlobWriteResponse { upload_id: request.upload_id, position };
     encode_response(&answer).map_err(|_| ErrorCode::Internal.into())
 }
@@ -147,6 +156,6 @@ pub(super) async fn commit(
     let actor = access::actor(&app, &call, request.account_id.as_deref());
     let account = app.within("db.blob_commit", QUERY_DEADLINE, ErrorCode::BlobFailed, actor).await?;
     let work = blobs::commit(&app, &account, &request.upload_id, request.size_bytes, &sha256);
-    let blob = app.within("blobs.commit", COMMIT_DEADLINE, ErrorCode::BlobFailed, work).await?;
+    let blob = app.within("blobs.commit", blobs::COMMIT_DEADLINE, ErrorCode::BlobFailed, work).await?;
     Ok(BlobResponse { blob: blobs::info(blob) })
 }

@@ -66,6 +66,7 @@ use agentnet_service::rpc::{
 
 use crate::access;
 use crate::app::App;
+use crate::blobs::COMMIT_DEADLINE;
 use crate::caller::{self, Call};
 use crate::events;
 
@@ -139,7 +140,7 @@ pub(crate) async fn start(app: &Arc<App>, nats: &Nats) -> Result<RpcServer, Star
     builder = method_with::<wire::BlobCommit, _, _>(
         builder,
         app,
-        |m| m.deadline(blob_put::COMMIT_DEADLINE).max_in_flight(MAX_COMMITS),
+        |m| m.deadline(COMMIT_DEADLINE).max_in_flight(MAX_COMMITS),
         blob_put::commit,
     );
     builder = method::<wire::BlobHead, _, _>(builder, app, blob_get::head);
