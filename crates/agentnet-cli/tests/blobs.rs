@@ -6,7 +6,10 @@ mod support;
 
 use std::{fs, sync::mpsc};
 
-use agentnet::{AgentNode, proto::BlobRef};
+use agentnet::{
+    AgentNode,
+    proto::{BlobRef, rpc},
+};
 use serde_json::Value;
 use support::{Ran, SOON, agents::shared};
 
@@ -62,13 +65,27 @@ fn files_go_in_and_come_out() {
     let piped = shared().place.run_with_input(&piped, Some("from a pipe")).exits(0).json();
     assert_eq!((piped["size_bytes"].as_u64(), piped["mime_type"].as_str()), (Some(11), Some("a/b")));
 
+    // Gone on with where another process stopped.
+    let begun = rpc::BlobBeginRequest {
+        account_id: Some(owner.account_id().to_owned()),
+        filename: "resumed".to_owned(),
+        ..Default::default()
+    };
+    let begun = shared().runtime.block_on(owner.registry().blob_begin(&begun)).unwrap();
+    let resume = ["blob", "put", "-", "--json", "--account", "@blob_owner", "--resume", &begun.upload_id];
+    let resumed = shared().place.run_with_input(&resume, Some("all of it")).exits(0).json();
+    assert_eq!((resumed["filename"].as_str(), resumed["size_bytes"].as_u64()), (Some("resumed"), Some(9)));
+    run(&["blob", "delete", resumed["blob_id"].as_str().unwrap(), "--account", "@blob_owner"]).exits(0);
+    let unknown = ["blob", "put", "-", "--account", "@blob_owner", "--resume", "upload_none"];
+    shared().place.run_with_input(&unknown, Some("x")).exits(2).warns("error: blob_upload_unknown");
+
     run(&["blob", "head", id]).exits(0).says("notes.txt").says(put["sha256"].as_str().unwrap());
     let listed = run(&with(&["blob", "list", "--json", "--limit", "1"])).exits(0).json();
     assert_eq!(listed["blobs"][0]["filename"], "in.bin");
     run(&with(&["blob", "list", "--limit", "1"]))
         .exits(0)
         .says("in.bin")
-        .says("1000011 of")
+        .says("1000020 of")
         .says("more: --cursor");
 
     let out = place("out.txt");

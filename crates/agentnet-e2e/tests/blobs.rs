@@ -6,6 +6,7 @@ mod support;
 
 use std::{
     fs,
+    future::IntoFuture as _,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -22,7 +23,7 @@ use agentnet::{
 use serde_json::{Value, json};
 use support::{SOON, Stack, until};
 use tokio::{
-    io::{AsyncRead, ReadBuf},
+    io::{AsyncRead, AsyncWriteExt as _, ReadBuf},
     sync::mpsc,
     time::timeout,
 };
@@ -227,7 +228,7 @@ async fn until_renamed(node: &AgentNode, blob: &BlobInfo) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sizes_and_quotas_have_their_codes() {
-    let stack = Stack::start_with(&[("AGENTNET_BLOB_QUOTA_BYTES", "250000000")]).await;
+    let stack = Stack::start_with(&[("AGENTNET_BLOB_QUOTA_BYTES", "350000000")]).await;
     let alice = start(&stack, "alice").await;
     let limit = 100 << 20;
     let whole = alice.put_blob(vec![1; limit]).await.unwrap();
@@ -236,6 +237,7 @@ async fn sizes_and_quotas_have_their_codes() {
         let error = alice.put_blob(source).await.unwrap_err();
         assert_eq!((error.code(), error.kind()), ("blob_too_large", ErrorKind::PayloadTooLarge));
     }
+    // What was too large counts until its bytes are gone.
     alice.put_blob(vec![4; limit]).await.unwrap();
     assert_eq!(alice.put_blob(vec![5; limit]).await.unwrap_err().code(), "blob_quota_full");
     let empty = alice.put_blob(Vec::new()).await.unwrap();
@@ -243,25 +245,118 @@ async fn sizes_and_quotas_have_their_codes() {
     assert!(alice.get_blob(&whole.blob_id).bytes().await.unwrap() == vec![1; limit]);
 }
 
+type Put = tokio::task::JoinHandle<Result<BlobInfo, agentnet::Error>>;
+
+/// A put of what is fed to it, with how far it is.
+fn fed(node: &AgentNode) -> (Arc<AtomicU64>, Put, tokio::io::DuplexStream) {
+    let (node, done) = (node.clone(), Arc::new(AtomicU64::new(0)));
+    let (feed, reader) = tokio::io::duplex(64 * 1024);
+    let told = Arc::clone(&done);
+    let put = tokio::spawn(async move {
+        node.put_blob(BlobSource::reader(reader)).progress(|at| told.store(at.done, Ordering::SeqCst)).await
+    });
+    (done, put, feed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_goes_on_over_a_crash_of_postgres() {
+    let stack = Stack::with_own_postgres().await;
+    let alice = start(&stack, "alice").await;
+    let data = content(6 << 20);
+    let (done, put, mut feed) = fed(&alice);
+    feed.write_all(&data[..4 << 20]).await.unwrap();
+    until(|| done.load(Ordering::SeqCst) == 4 << 20).await;
+    stack.crash_postgres();
+    let restart = async { stack.restart_postgres() };
+    let (fed, ()) = tokio::join!(feed.write_all(&data[4 << 20..]), restart);
+    fed.unwrap();
+    drop(feed);
+    let blob = timeout(2 * SOON, put).await.unwrap().unwrap().unwrap();
+    assert!(alice.get_blob(&blob.blob_id).bytes().await.unwrap() == data);
+}
+
+/// Gives some bytes, and then fails.
+struct Broken(usize);
+
+impl AsyncRead for Broken {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if self.0 == 0 {
+            return Poll::Ready(Err(std::io::Error::other("the disk is gone")));
+        }
+        let now = buffer.remaining().min(self.0);
+        buffer.put_slice(&vec![7; now]);
+        self.0 -= now;
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_leaves_no_upload() {
+    let stack = Stack::start().await;
+    let alice = start(&stack, "alice").await;
+    let error = alice.put_blob(BlobSource::reader(Broken(3 << 20))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::File, "{error}");
+    let pool = sqlx::PgPool::connect(stack.database_url()).await.unwrap();
+    let uploads: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM agent_blob_uploads").fetch_one(&pool).await.unwrap();
+    assert_eq!(uploads, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_may_refer_to_a_blob() {
+    let stack = Stack::secure(&[]).await;
+    let alice = start(&stack, "alice").await;
+    let mallory = start(&stack, "mallory").await;
+    let (told, mut answered) = mpsc::unbounded_channel();
+    let bob = node(&stack, "bob").on_message(move |message| {
+        let told = told.clone();
+        async move {
+            let blob = message.payload().get().to_owned();
+            let blob: BlobInfo = serde_json::from_str(&blob).unwrap();
+            let _ = told.send(message.reply_blob_ref(blob).await.map(drop).map_err(|e| e.code().to_owned()));
+            Ok(())
+        }
+    });
+    let bob = bob.start().await.unwrap();
+    let blob = bob.put_blob(b"the answer".to_vec()).name("answer.txt").await.unwrap();
+    let reply = alice.request_account(bob.account_id(), &blob).await.unwrap();
+    answered.recv().await.unwrap().unwrap();
+    let reference = BlobRef::of(&serde_json::from_str(reply.payload().get()).unwrap()).unwrap();
+    assert_eq!(alice.get_blob(&reference.blob_id).bytes().await.unwrap(), "the answer");
+    let error = mallory.get_blob(&blob.blob_id).wait_for_leave(Duration::ZERO).bytes().await.unwrap_err();
+    assert_eq!(error.code(), "blob_forbidden");
+    // What bob can't read himself he can't answer with.
+    let hidden = mallory.put_blob(b"hidden".to_vec()).await.unwrap();
+    let request = alice.request_account(bob.account_id(), &hidden).timeout(Duration::from_secs(1));
+    assert!(request.await.is_err());
+    assert_eq!(answered.recv().await.unwrap(), Err("blob_forbidden".to_owned()));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transfers_go_on_over_restarts_of_everything() {
     let stack = Stack::start().await;
     let alice = start(&stack, "alice").await;
+    let (bob, mut heard) = hearing(&stack, "bob").await;
     let data = content(20 << 20);
-    let done = Arc::new(AtomicU64::new(0));
-    let put = {
-        let (alice, data, done) = (alice.clone(), data.clone(), Arc::clone(&done));
-        tokio::spawn(async move {
-            let source = BlobSource::reader(std::io::Cursor::new(data));
-            alice.put_blob(source).progress(|at| done.store(at.done, Ordering::SeqCst)).await
-        })
-    };
-    until(|| done.load(Ordering::SeqCst) > 1 << 20).await;
+    let (done, put, mut feed) = fed(&alice);
+    feed.write_all(&data[..2 << 20]).await.unwrap();
+    // What was read is sent although the reader has nothing more for now.
+    until(|| done.load(Ordering::SeqCst) == 2 << 20).await;
     stack.stop_registry().await;
-    stack.start_registry().await;
-    until(|| done.load(Ordering::SeqCst) > 8 << 20 || put.is_finished()).await;
+    let (fed, ()) = tokio::join!(feed.write_all(&data[2 << 20..4 << 20]), stack.start_registry());
+    fed.unwrap();
+    feed.write_all(&data[4 << 20..10 << 20]).await.unwrap();
+    until(|| done.load(Ordering::SeqCst) == 10 << 20).await;
     stack.nats.kill();
-    stack.nats.restart().unwrap();
+    let restart = async { stack.nats.restart().unwrap() };
+    let (fed, _) = tokio::join!(feed.write_all(&data[10 << 20..12 << 20]), restart);
+    fed.unwrap();
+    feed.write_all(&data[12 << 20..]).await.unwrap();
+    drop(feed);
     let blob = timeout(SOON, put).await.unwrap().unwrap().unwrap();
     let restart = async {
         stack.stop_registry().await;
@@ -269,6 +364,12 @@ async fn transfers_go_on_over_restarts_of_everything() {
     };
     let (got, ()) = tokio::join!(alice.get_blob(&blob.blob_id).bytes(), restart);
     assert!(got.unwrap() == data);
+    // A reference is sent although the registry is away at first.
+    stack.stop_registry().await;
+    let send = alice.send_blob_ref(bob.account_id(), blob.clone()).into_future();
+    let (sent, ()) = tokio::join!(send, stack.start_registry());
+    sent.unwrap();
+    assert_eq!(BlobRef::of(&next(&mut heard).await).unwrap().blob_id, blob.blob_id);
 
     // Given up in the middle, and gone on with by another process, which only knows the upload.
     let (told, mut uploads) = mpsc::unbounded_channel();
@@ -280,7 +381,12 @@ async fn transfers_go_on_over_restarts_of_everything() {
             alice.put_blob(source).progress(|at| drop(told.send((at.done, at.upload_id)))).await
         })
     };
-    let (at, upload_id) = timeout(SOON, uploads.recv()).await.unwrap().unwrap();
+    let (at, upload_id) = loop {
+        let (at, upload_id) = timeout(SOON, uploads.recv()).await.unwrap().unwrap();
+        if at >= 2 << 20 {
+            break (at, upload_id);
+        }
+    };
     first.abort();
     let seen = Mutex::new(Vec::new());
     let source = BlobSource::reader(other.as_slice());
@@ -289,7 +395,10 @@ async fn transfers_go_on_over_restarts_of_everything() {
         .resume(upload_id.unwrap().to_string())
         .progress(|at| seen.lock().unwrap().push(at.done));
     let blob = resumed.await.unwrap();
-    assert!(seen.into_inner().unwrap().first().is_none_or(|first| *first >= at));
+    // What was there isn't sent again.
+    let seen = seen.into_inner().unwrap();
+    assert!(seen.first().is_none_or(|first| *first > at), "{at}: {seen:?}");
+    assert!(seen.last().is_none_or(|last| *last == blob.size_bytes), "{seen:?}");
     assert!(alice.get_blob(&blob.blob_id).bytes().await.unwrap() == other);
     // Gone in the middle of nothing: it fails cleanly.
     let error = alice.put_blob(b"x".to_vec()).resume("upload_none").await;

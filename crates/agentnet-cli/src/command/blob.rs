@@ -3,11 +3,12 @@
 use std::{
     io::{IsTerminal as _, stderr},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use agentnet::{
-    AgentNode, BlobSource, Blobs, PutBlob,
+    AgentNode, BlobSource, Blobs, Progress, PutBlob,
     proto::{AccountId, rpc::BlobInfo},
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -67,6 +68,9 @@ enum Command {
         file: PathBuf,
         #[command(flatten)]
         about: About,
+        /// Go on with an upload that was interrupted; a file finds its own
+        #[arg(long, value_name = "UPLOAD_ID")]
+        resume: Option<String>,
         #[command(flatten)]
         by: As,
     },
@@ -129,8 +133,8 @@ pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
         Ok(registry.blobs(account.and_then(|id| AccountId::new(id).ok())))
     };
     let done = match args.command {
-        Command::Put { file, about, by } => {
-            let blob = put(&blobs(&by).await?, &file, about).await?;
+        Command::Put { file, about, resume, by } => {
+            let blob = put(&blobs(&by).await?, &file, about, resume).await?;
             ctx.out.show(&blob, |blob| {
                 ctx.out.line(paint(GOOD, clean(&blob.blob_id)))?;
                 ctx.out.line(paint(DIM, summary(blob)))
@@ -186,7 +190,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
     done
 }
 
-async fn put(blobs: &Blobs, file: &Path, about: About) -> Result<BlobInfo, Failure> {
+async fn put(blobs: &Blobs, file: &Path, about: About, resume: Option<String>) -> Result<BlobInfo, Failure> {
     let source = match file.as_os_str() == DASH {
         true => BlobSource::reader(tokio::io::stdin()),
         false => BlobSource::from(file),
@@ -201,7 +205,14 @@ async fn put(blobs: &Blobs, file: &Path, about: About) -> Result<BlobInfo, Failu
     if let Some(seconds) = about.expires_in {
         put = put.expires_in(Duration::from_secs(seconds));
     }
-    with_bar(put).await
+    if let Some(upload_id) = resume {
+        put = put.resume(upload_id);
+    }
+    let (mut ended, upload) = with_bar(put).await;
+    if let (Err(Failure::Refused { hint, retryable: true, .. }), Some(upload_id)) = (&mut ended, upload) {
+        *hint = format!("go on where it was, within the hour, with --resume {upload_id}");
+    }
+    ended
 }
 
 /// Puts a file, to refer to it in a message.
@@ -209,14 +220,19 @@ async fn put(blobs: &Blobs, file: &Path, about: About) -> Result<BlobInfo, Failu
 /// # Errors
 /// As [`AgentNode::put_blob`].
 pub async fn put_for(node: &AgentNode, file: &Path) -> Result<BlobInfo, Failure> {
-    with_bar(node.put_blob(file)).await
+    with_bar(node.put_blob(file)).await.0
 }
 
-async fn with_bar(put: PutBlob<'_>) -> Result<BlobInfo, Failure> {
-    let bar = bar();
-    let ended = put.progress(|at| show(&bar, at.done, at.total)).await;
+/// The upload is what to go on with after a failure.
+async fn with_bar(put: PutBlob<'_>) -> (Result<BlobInfo, Failure>, Option<Arc<str>>) {
+    let (bar, mut upload) = (bar(), None);
+    let told = |at: Progress| {
+        show(&bar, at.done, at.total);
+        upload = at.upload_id;
+    };
+    let ended = put.progress(told).await;
     bar.finish_and_clear();
-    Ok(ended?)
+    (ended.map_err(Failure::from), upload)
 }
 
 async fn get(

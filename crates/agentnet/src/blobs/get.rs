@@ -19,13 +19,14 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Blobs, Listener, PATIENCE, Progress, file, retry::until_answered};
+use super::{Blobs, Listener, PATIENCE, Progress, file, pace::Pace, retry::until_answered};
 use crate::error::{Error, ErrorKind};
 
 /// Chunks asked for at once.
 const WINDOW: usize = 8;
 /// How long leave to read is waited for: a message may be here before the network has stored it.
 const LEAVE: Duration = Duration::from_secs(3);
+/// First pause between two questions; it doubles.
 const LEAVE_PAUSE: Duration = Duration::from_millis(100);
 
 /// A blob about to be got: set options, then say where to.
@@ -151,13 +152,15 @@ impl<'a> GetBlob<'a> {
 
     async fn head(&self) -> Result<BlobInfo, Error> {
         let give_up = Instant::now() + self.leave;
+        let mut pause = LEAVE_PAUSE;
         loop {
             let head = until_answered(self.patience, || self.blobs.head(&self.blob_id)).await;
             match head {
                 Err(error)
                     if error.error_code() == Some(ErrorCode::BlobForbidden) && Instant::now() < give_up =>
                 {
-                    sleep(LEAVE_PAUSE).await;
+                    sleep(pause.min(give_up - Instant::now())).await;
+                    pause *= 2;
                 }
                 ended => return ended,
             }
@@ -177,9 +180,9 @@ impl<'a> GetBlob<'a> {
         let end = size.min(self.offset.saturating_add(self.length.unwrap_or(u64::MAX)));
         let mut whole = (self.offset == 0 && end == size).then(Sha256::new);
         let (total, mut done) = (end - self.offset, 0);
-        let (blobs, patience) = (self.blobs.clone(), self.patience);
+        let (blobs, pace) = (self.blobs.clone(), Pace::new(WINDOW, self.patience));
         let mut parts = stream::iter(parts(self.offset, end, info.chunk_size))
-            .map(|(offset, length)| part(&blobs, &info.blob_id, offset, length, patience))
+            .map(|(offset, length)| part(&blobs, &info.blob_id, offset, length, &pace))
             .buffered(WINDOW);
         let unwritable = |error: std::io::Error| {
             Error::new(ErrorKind::File, format!("what was got can't be written: {error}")).source_of(error)
@@ -218,15 +221,11 @@ fn parts(offset: u64, end: u64, chunk_size: u32) -> impl Iterator<Item = (u64, u
     })
 }
 
-async fn part(
-    blobs: &Blobs,
-    blob_id: &str,
-    offset: u64,
-    length: u64,
-    patience: Duration,
-) -> Result<Bytes, Error> {
+async fn part(blobs: &Blobs, blob_id: &str, offset: u64, length: u64, pace: &Pace) -> Result<Bytes, Error> {
     let request = BlobReadRequest { blob_id: blob_id.to_owned(), offset, length: Some(length) };
-    let (head, data) = until_answered(patience, || blobs.registry.blob_read(&request)).await?;
+    let (request, registry) = (&request, &blobs.registry);
+    let read = |within| async move { registry.blob_read_within(request, within).await };
+    let (head, data) = pace.carry(offset, read).await?;
     if head.offset != offset || data.len() as u64 != length {
         return Err(Error::new(
             ErrorKind::RegistryFailed,

@@ -2,6 +2,7 @@
 
 mod file;
 mod get;
+mod pace;
 mod put;
 mod retry;
 
@@ -14,6 +15,7 @@ use agentnet_proto::{
 
 pub use get::GetBlob;
 pub use put::{BlobSource, PutBlob};
+pub(crate) use retry::until_answered;
 
 use crate::{error::Error, registry::RegistryClient};
 

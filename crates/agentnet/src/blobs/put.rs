@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::{Blobs, Listener, PATIENCE, Progress, file, retry::until_answered};
+use super::{Blobs, Listener, PATIENCE, Progress, file, pace::Pace, retry::until_answered};
 use crate::error::{Error, ErrorKind};
 
 /// How often a put begins anew after the network gave its upload up.
@@ -273,26 +273,38 @@ impl<'a> PutBlob<'a> {
         let window = begun.window.clamp(1, MAX_WINDOW) as usize;
         let upload_id: Arc<str> = begun.upload_id.as_str().into();
         let (mut read, mut done, mut ended) = (0_u64, begun.position, false);
+        let mut buffer = BytesMut::new();
         let mut hash = known.sha256.is_none().then(Sha256::new);
         let (blobs, patience) = (self.blobs.clone(), self.patience);
+        let pace = Pace::new(window, patience);
         let mut under_way = FuturesUnordered::new();
         loop {
-            while !ended && under_way.len() < window {
-                let chunk = next_chunk(reader, chunk_size).await?;
-                ended = chunk.len() < chunk_size;
-                if let Some(hash) = &mut hash {
-                    hash.update(&chunk);
+            // A reader may have nothing for long: what is under way goes on meanwhile.
+            tokio::select! {
+                Some(written) = under_way.next() => {
+                    done += written?;
+                    self.told(done, known.size, Some(&upload_id));
                 }
-                let offset = read;
-                read += chunk.len() as u64;
-                // What was put before an interruption.
-                if !chunk.is_empty() && read > begun.position {
-                    under_way.push(write(&blobs, &upload_id, offset, chunk, patience));
+                filled = fill(reader, &mut buffer, chunk_size), if !ended && under_way.len() < pace.window() => {
+                    if let Err(error) = filled {
+                        drop(under_way);
+                        self.give_up(&upload_id).await;
+                        return Err(error);
+                    }
+                    let chunk = buffer.split().freeze();
+                    ended = chunk.len() < chunk_size;
+                    if let Some(hash) = &mut hash {
+                        hash.update(&chunk);
+                    }
+                    let offset = read;
+                    read += chunk.len() as u64;
+                    // What was put before an interruption.
+                    if !chunk.is_empty() && read > begun.position {
+                        under_way.push(write(&blobs, &upload_id, offset, chunk, &pace));
+                    }
                 }
+                else => break,
             }
-            let Some(written) = under_way.next().await else { break };
-            done += written?;
-            self.told(done, known.size, Some(&upload_id));
         }
         drop(under_way);
         let sha256 = match (hash, &known.sha256) {
@@ -318,6 +330,14 @@ impl<'a> PutBlob<'a> {
         }
     }
 
+    /// What can't be read any more is nothing to go on with: its part of the quota is free in a minute or two. Otherwise
+    /// it would be after an hour.
+    async fn give_up(&self, upload_id: &str) {
+        if let Err(error) = self.blobs.delete(upload_id).await {
+            tracing::debug!(%error, upload_id, "an upload that failed waits for its end");
+        }
+    }
+
     fn told(&mut self, done: u64, total: Option<u64>, upload_id: Option<&Arc<str>>) {
         if let Some(listener) = &mut self.listener {
             listener(Progress { done, total, upload_id: upload_id.cloned() });
@@ -329,19 +349,23 @@ fn is_unknown(error: &Error) -> bool {
     error.error_code() == Some(ErrorCode::BlobUploadUnknown)
 }
 
-/// The next full chunk; less at the end.
-async fn next_chunk(reader: &mut (impl AsyncRead + Unpin), size: usize) -> Result<Bytes, Error> {
-    let mut chunk = BytesMut::with_capacity(size);
-    while chunk.len() < size {
-        let room = size - chunk.len();
-        let got = (&mut *reader).take(room as u64).read_buf(&mut chunk).await.map_err(|error| {
+/// Reads on until the buffer holds a full chunk; less at the end. What was read stays there when this is dropped.
+async fn fill(
+    reader: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+    size: usize,
+) -> Result<(), Error> {
+    buffer.reserve(size.saturating_sub(buffer.len()));
+    while buffer.len() < size {
+        let room = size - buffer.len();
+        let got = (&mut *reader).take(room as u64).read_buf(buffer).await.map_err(|error| {
             Error::new(ErrorKind::File, "the content to put can't be read").source_of(error)
         })?;
         if got == 0 {
             break;
         }
     }
-    Ok(chunk.freeze())
+    Ok(())
 }
 
 /// Sends one chunk until the network holds it; its length.
@@ -350,14 +374,14 @@ async fn write(
     upload_id: &Arc<str>,
     offset: u64,
     chunk: Bytes,
-    patience: Duration,
+    pace: &Pace,
 ) -> Result<u64, Error> {
     let request =
         BlobWriteRequest { account_id: blobs.account_id(), upload_id: upload_id.to_string(), offset };
     let (request, chunk) = (&request, &chunk);
     let end = offset + chunk.len() as u64;
-    until_answered(patience, || async move {
-        let answer = blobs.registry.blob_write(request, chunk).await?;
+    pace.carry(offset, |within| async move {
+        let answer = blobs.registry.blob_write_within(request, chunk, within).await?;
         if answer.position >= end {
             return Ok(chunk.len() as u64);
         }

@@ -8,11 +8,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::error::{Error, ErrorKind};
 
-const FIRST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(2);
+pub(super) const FIRST: Duration = Duration::from_millis(50);
+pub(super) const LONGEST: Duration = Duration::from_secs(2);
 
 /// Whether asking again may help. A full store doesn't empty while one waits.
-fn may_pass(error: &Error) -> bool {
+pub(super) fn may_pass(error: &Error) -> bool {
     let lost = matches!(
         error.kind(),
         ErrorKind::Timeout | ErrorKind::RegistryUnavailable | ErrorKind::NatsUnavailable | ErrorKind::Busy
@@ -21,7 +21,7 @@ fn may_pass(error: &Error) -> bool {
 }
 
 /// Asks until there is an answer that counts, for `patience` at most.
-pub(super) async fn until_answered<T, F>(patience: Duration, mut ask: impl FnMut() -> F) -> Result<T, Error>
+pub(crate) async fn until_answered<T, F>(patience: Duration, mut ask: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {

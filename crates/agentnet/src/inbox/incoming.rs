@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use agentnet_proto::{Addressee, Block, Envelope, Payload};
+use agentnet_proto::{Addressee, BlobRef, Block, Envelope, Payload, rpc::BlobInfo};
 use serde::Serialize;
 
 use super::Source;
@@ -88,6 +88,17 @@ impl Incoming {
     /// that isn't the requester's, and as for a send.
     pub async fn reply<T: Serialize>(&self, payload: T) -> Result<DeliveryHandle, Error> {
         let draft = Draft::new(agentnet_proto::envelope::kind::REPLY, payload_of(&payload)?);
+        self.node.reply(&self.envelope, draft).await
+    }
+
+    /// Answers with a reference to a blob, which the requester may then read.
+    ///
+    /// # Errors
+    /// As [`reply`](Self::reply); `blob_gone`, `blob_forbidden` for a blob that this account can't read itself.
+    pub async fn reply_blob_ref(&self, blob: BlobInfo) -> Result<DeliveryHandle, Error> {
+        let blob_id = blob.blob_id.clone();
+        let mut draft = Draft::new(agentnet_proto::envelope::kind::REPLY, payload_of(&BlobRef::from(blob))?);
+        draft.blobs.push(blob_id);
         self.node.reply(&self.envelope, draft).await
     }
 }

@@ -56,10 +56,11 @@ impl Inner {
     pub(crate) async fn reply(
         self: &Arc<Self>,
         request: &Envelope,
-        draft: Draft,
+        mut draft: Draft,
     ) -> Result<DeliveryHandle, Error> {
         self.check_open()?;
         let route = reply_route(request, self.auth.security())?;
+        self.share_blobs(&mut draft).await?;
         let account = request.from_account_id.clone();
         let to_agent = account.clone().unwrap_or_else(|| {
             if request.from_agent.is_empty() { "unknown".to_owned() } else { request.from_agent.clone() }

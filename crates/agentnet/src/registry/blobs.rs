@@ -18,7 +18,7 @@ use crate::{
 /// How long a begin, a chunk or a commit may take: a little longer than the registry tries for a chunk. A commit may take
 /// longer where a replica has to read everything back; asked again, it goes on with that. A longer wait would be one for
 /// replicas that died.
-const CHUNK_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CHUNK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl RegistryClient {
     /// Whole transfers. `account` is who asks, on an open network, where nothing proves it.
@@ -44,9 +44,19 @@ impl RegistryClient {
         request: &rpc::BlobWriteRequest,
         chunk: &[u8],
     ) -> Result<rpc::BlobWriteResponse, Error> {
+        self.blob_write_within(request, chunk, CHUNK_TIMEOUT).await
+    }
+
+    /// The same with another timeout, for a slow connection.
+    pub(crate) async fn blob_write_within(
+        &self,
+        request: &rpc::BlobWriteRequest,
+        chunk: &[u8],
+        within: Duration,
+    ) -> Result<rpc::BlobWriteResponse, Error> {
         let method = RpcMethod::BlobWrite;
         let body = frame(request, chunk).map_err(|e| unwritable(method, e))?;
-        decode(method, &self.carry(method, body.into(), CHUNK_TIMEOUT).await?)
+        decode(method, &self.carry(method, body.into(), within).await?)
     }
 
     /// Makes an upload a blob. Asked again after an answer was lost, the registry answers alike.
@@ -74,9 +84,18 @@ impl RegistryClient {
         &self,
         request: &rpc::BlobReadRequest,
     ) -> Result<(rpc::BlobReadResponse, Bytes), Error> {
+        self.blob_read_within(request, CHUNK_TIMEOUT).await
+    }
+
+    /// The same with another timeout, for a slow connection.
+    pub(crate) async fn blob_read_within(
+        &self,
+        request: &rpc::BlobReadRequest,
+        within: Duration,
+    ) -> Result<(rpc::BlobReadResponse, Bytes), Error> {
         let method = RpcMethod::BlobRead;
         let body = serde_json::to_vec(request).map_err(|e| unwritable(method, e))?;
-        let answer = self.carry(method, body.into(), CHUNK_TIMEOUT).await?;
+        let answer = self.carry(method, body.into(), within).await?;
         match unframe::<rpc::BlobReadResponse>(&answer) {
             Ok((head, data)) => Ok((head, answer.slice_ref(data))),
             Err(_) => Err(match decode::<rpc::BlobReadResponse>(method, &answer) {

@@ -32,6 +32,7 @@ use crate::{
     error::{Error, ErrorKind},
 };
 
+pub(crate) use blobs::CHUNK_TIMEOUT;
 pub use online::list_online_agents;
 
 /// How long an answer may take, as in the original.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{DeliveryHandle, Draft, Route};
 use crate::{
     auth::headers,
+    blobs::until_answered,
     deadline::{after, within},
     error::{Error, ErrorKind},
     node::Inner,
@@ -124,16 +125,18 @@ impl Inner {
         Ok(handle)
     }
 
-    /// Tells the registry which blobs the message refers to, so that its readers may read them.
-    async fn share_blobs(&self, draft: &mut Draft) -> Result<(), Error> {
+    /// Tells the registry which blobs the message refers to, so that its readers may read them: as long as a first
+    /// confirmation is waited for, over a restart of the registry.
+    pub(crate) async fn share_blobs(&self, draft: &mut Draft) -> Result<(), Error> {
         if draft.blobs.is_empty() {
             return Ok(());
         }
         let message_id = draft.message_id.get_or_insert_with(|| self.ids.message_id()).clone();
+        let patience = draft.ttl.unwrap_or(self.config.default_ttl).min(GIVE_UP);
         for blob_id in std::mem::take(&mut draft.blobs) {
             let account_id = Some(self.account.to_string());
             let request = BlobShareRequest { account_id, blob_id, message_id: message_id.clone() };
-            self.registry.blob_share(&request).await?;
+            until_answered(patience, || self.registry.blob_share(&request)).await?;
         }
         Ok(())
     }
