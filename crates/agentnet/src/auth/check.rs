@@ -147,9 +147,15 @@ impl Auth {
             return Ok(None);
         }
         let header = read_header(header_of(message))?;
-        let key = match known {
+        let key = match known.filter(|key| *key == header.key) {
             Some(key) => key,
-            None => self.keys.key_of(from, registry).await?,
+            None => {
+                let found = self.keys.key_of(from, Some(&header.key), registry).await?;
+                if found.is_suspended {
+                    return Err(ErrorCode::Suspended.into());
+                }
+                found.key
+            }
         };
         check_header(&header, &key, &Purpose::Stream, self.deployment()?, &message.payload)?;
         Ok(Some(key))

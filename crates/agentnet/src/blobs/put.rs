@@ -332,7 +332,7 @@ impl<'a> PutBlob<'a> {
 
     /// What can't be read any more is nothing to go on with: its part of the quota is free in a minute or two. Otherwise
     /// it would be after an hour.
-    async fn give_up(&self, upload_id: &str) {
+    async fn give_up(&mut self, upload_id: &str) {
         if let Err(error) = self.blobs.delete(upload_id).await {
             tracing::debug!(%error, upload_id, "an upload that failed waits for its end");
         }

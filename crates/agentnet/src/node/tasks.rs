@@ -251,7 +251,7 @@ pub(super) fn spawn(
     spawn_watched(inner, "maintenance", maintenance);
     spawn_watched(inner, "answers to invitations", answer_invitations(Arc::clone(inner)));
     let (mut tasks, mut feeds) =
-        (Tasks::default(), Feeds { receipts, threads, stored, replies, keys, blocks, intake: None });
+        (Tasks::default(), Feeds { receipts, threads, stored, replies, streams, keys, blocks, intake: None });
     if let Some(intake) = intake {
         let (inbox, inbox_feed) = Feed::new([intake.inbox]);
         let (redelivery, redelivery_feed) = Feed::new([intake.redelivery]);

@@ -82,7 +82,9 @@ impl Inner {
     async fn may_read(&self, sending: &Sending, reader: &AccountId) -> bool {
         match &sending.audience {
             Audience::Account(account) => account == reader,
-            Audience::Thread(id) => self.members(id).await.is_some_and(|members| members.contains(reader)),
+            Audience::Thread(id) => {
+                self.members(id).await.is_some_and(|group| group.members.contains(reader))
+            }
         }
     }
 
