@@ -81,7 +81,8 @@ impl Pace {
         F: Future<Output = Result<T, Error>>,
     {
         let _open = Open::new(self, offset);
-        let mut pause = FIRST;
+        // A reader may have had nothing to carry for long.
+        let (started, mut pause) = (Instant::now(), FIRST);
         loop {
             let within = self.turn(offset).await;
             let began = Instant::now();
@@ -96,7 +97,8 @@ impl Pace {
             if error.kind() == ErrorKind::Timeout {
                 self.timed_out(began);
             }
-            if self.state().moved.elapsed() + pause >= self.patience {
+            let moved = self.state().moved.max(started);
+            if moved.elapsed() + pause >= self.patience {
                 return Err(error);
             }
             tracing::debug!(%error, "a part of a transfer failed; it is tried again");

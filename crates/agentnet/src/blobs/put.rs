@@ -288,7 +288,7 @@ impl<'a> PutBlob<'a> {
                 filled = fill(reader, &mut buffer, chunk_size), if !ended && under_way.len() < pace.window() => {
                     if let Err(error) = filled {
                         drop(under_way);
-                        self.give_up(&upload_id).await;
+                        give_up(&blobs, &upload_id).await;
                         return Err(error);
                     }
                     let chunk = buffer.split().freeze();
@@ -330,14 +330,6 @@ impl<'a> PutBlob<'a> {
         }
     }
 
-    /// What can't be read any more is nothing to go on with: its part of the quota is free in a minute or two. Otherwise
-    /// it would be after an hour.
-    async fn give_up(&mut self, upload_id: &str) {
-        if let Err(error) = self.blobs.delete(upload_id).await {
-            tracing::debug!(%error, upload_id, "an upload that failed waits for its end");
-        }
-    }
-
     fn told(&mut self, done: u64, total: Option<u64>, upload_id: Option<&Arc<str>>) {
         if let Some(listener) = &mut self.listener {
             listener(Progress { done, total, upload_id: upload_id.cloned() });
@@ -347,6 +339,14 @@ impl<'a> PutBlob<'a> {
 
 fn is_unknown(error: &Error) -> bool {
     error.error_code() == Some(ErrorCode::BlobUploadUnknown)
+}
+
+/// What can't be read any more is nothing to go on with: its part of the quota is free in a minute or two. Otherwise it
+/// would be after an hour.
+async fn give_up(blobs: &Blobs, upload_id: &str) {
+    if let Err(error) = blobs.delete(upload_id).await {
+        tracing::debug!(%error, upload_id, "an upload that failed waits for its end");
+    }
 }
 
 /// Reads on until the buffer holds a full chunk; less at the end. What was read stays there when this is dropped.
