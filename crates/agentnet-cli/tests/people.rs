@@ -60,7 +60,9 @@ fn documents_are_put_listed_and_deleted() {
         .exits(2)
         .warns("error: not_found:");
     run_as(&["data", "list"]).exits(0).says("card").says("diary").says("everybody").says("you");
-    run(&["data", "list", "--all", "--values", "--prefix", "card"]).exits(0).says("card").says("tea");
+    run(&["data", "list", "--all", "--values"]).exits(0).says("card").says("tea");
+    run(&["data", "list", "--all", "--prefix", "card"]).exits(2);
+    run_as(&["data", "list", "--prefix", "card"]).exits(0).says("card");
     let listed = run(&["data", "list", "--owner", "@jan", "--json"]).exits(0).json();
     assert_eq!(listed["documents"].as_array().unwrap().len(), 1);
     run_as(&["data", "delete", "card"]).exits(0).says("deleted");

@@ -8,13 +8,14 @@ use std::{
 };
 
 /// How variables of ours and of the original begin.
-const PREFIXES: [&str; 15] = [
+const PREFIXES: [&str; 16] = [
     "ACCOUNT_RESOLVE_",
     "AGENTNET_",
     "AGENT_",
     "DATABASE_URL",
     "DB_WRITE_",
     "DEV_AUTH",
+    "GATEWAY_",
     "GC_INTERVAL_",
     "HEARTBEAT_",
     "LOG_LEVEL",
@@ -28,8 +29,8 @@ const PREFIXES: [&str; 15] = [
 /// Read by tests and benches only.
 const OF_TESTS: [&str; 3] = ["AGENTNET_TEST_", "AGENTNET_BENCH_", "AGENTNET_FAULTS_"];
 /// Read by compose and its images, or by nobody any more.
-const ELSEWHERE: [&str; 5] =
-    ["AGENTNET_BIND", "NATS_PORT", "POSTGRES_DB", "POSTGRES_PASSWORD", "POSTGRES_USER"];
+const ELSEWHERE: [&str; 6] =
+    ["AGENTNET_BIND", "HTTP_PORT", "NATS_PORT", "POSTGRES_DB", "POSTGRES_PASSWORD", "POSTGRES_USER"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

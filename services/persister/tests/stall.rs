@@ -68,6 +68,11 @@ async fn standing(net: &Net) -> Option<(u64, u64, u64)> {
     Some(consumer.map_or((last, 0, 0), |c| (last, c.ack_floor.stream_sequence, c.num_pending)))
 }
 
+/// Waits until the stream holds so many: the server takes a message before the stream has it.
+async fn holds(net: &Net, messages: u64) {
+    eventually(LIMIT, || async { net.in_stream().await == messages }).await;
+}
+
 async fn store(net: &Net, ids: &[&str]) {
     let persister = net.persister().await;
     for id in ids {
@@ -85,6 +90,7 @@ async fn messages_that_were_acknowledged_and_came_back_leave_again() {
     for id in ids {
         net.send(&message(id)).await;
     }
+    holds(&net, 3).await;
     let kept = keep(&net).await;
     store(&net, &ids).await;
     give_back(&net, &kept).await;
@@ -104,6 +110,7 @@ async fn messages_that_take_the_place_of_a_lost_end_are_stored() {
     let net = Net::start().await;
     net.stream().await;
     net.send(&message("m1")).await;
+    holds(&net, 1).await;
     let kept = keep(&net).await;
     for id in ["m2", "m3", "m4"] {
         net.send(&message(id)).await;

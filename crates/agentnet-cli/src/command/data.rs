@@ -58,8 +58,8 @@ enum Command {
         /// What all accounts show that aren't private
         #[arg(long)]
         all: bool,
-        /// Only keys that start so
-        #[arg(long)]
+        /// Only keys that start so, among those of one account
+        #[arg(long, conflicts_with = "all")]
         prefix: Option<String>,
         /// With the values, as JSON
         #[arg(long)]

@@ -2,10 +2,10 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`bucket`] | the object store, chunk by chunk |
-//! | [`writing`] | an upload: its chunks in order, over any replica, after any restart |
-//! | [`reading`] | ranges, and who may read them |
-//! | [`sweep`] | removes what is over and what was left behind |
+//! | `bucket` | the object store, chunk by chunk |
+//! | `writing` | an upload: its chunks in order, over any replica, after any restart |
+//! | `reading` | ranges, and who may read them |
+//! | `sweep` | removes what is over and what was left behind |
 
 mod bucket;
 mod config;
