@@ -61,6 +61,9 @@ const MAX_REFUSED: u32 = 10;
 const REMEMBERED: usize = 1024;
 /// Pages of the thread that a replay looks through.
 const REPLAY_PAGES: usize = 10;
+/// After this a replay is made good: what was published before this socket listened may have been committed after the
+/// first look.
+const REPLAY_AGAIN: Duration = Duration::from_secs(2);
 
 /// Where a client left off.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -181,7 +184,11 @@ impl Chat {
 
     async fn talk(&mut self, socket: &mut Socket) -> Result<std::convert::Infallible, End> {
         self.say_own(socket, MessageType::Ping, None).await?;
-        self.replay(socket).await?;
+        let mut left_off = self.left_off.take();
+        if let Some(last) = &left_off {
+            self.replay(socket, last, true).await?;
+        }
+        let look_again = Instant::now() + REPLAY_AGAIN;
         let rules = self.app.config.sessions;
         let ping_every = self.app.config.sockets.ping_every;
         let left =
@@ -211,6 +218,11 @@ impl Chat {
                         return Err(End::Say(close::GENERIC, "the account's session ended"));
                     };
                     self.pass_on(socket, &message.payload).await?;
+                }
+                () = sleep_until(look_again), if left_off.is_some() => {
+                    if let Some(last) = left_off.take() {
+                        self.replay(socket, &last, false).await?;
+                    }
                 }
                 () = sleep_until(next_ping) => {
                     next_ping = Instant::now() + ping_every;
@@ -417,9 +429,9 @@ impl Chat {
         socket.send(frame.to_text()).await
     }
 
-    /// What was said since the client left off, oldest first.
-    async fn replay(&mut self, socket: &mut Socket) -> Result<(), End> {
-        let Some(last) = self.left_off.take() else { return Ok(()) };
+    /// What was said since the client left off, oldest first; each message once. Only the first time the client hears of
+    /// what is missing.
+    async fn replay(&mut self, socket: &mut Socket, last: &str, is_first: bool) -> Result<(), End> {
         let mut rows = Vec::new();
         let mut cursor = None;
         let mut reached = false;
@@ -432,7 +444,9 @@ impl Chat {
             let page = match self.seat().node.registry().thread_messages(&request).await {
                 Ok(page) => page,
                 Err(error) => {
-                    self.say_problem(socket, &error.into()).await?;
+                    if is_first {
+                        self.say_problem(socket, &error.into()).await?;
+                    }
                     break;
                 }
             };
@@ -448,7 +462,7 @@ impl Chat {
                 break;
             }
         }
-        if !reached {
+        if !reached && is_first {
             let text = "The message that the client has seen last is not in this session, or too far back: what is \
                         sent now may be more, or less, than what was missed";
             self.say_own(socket, MessageType::Info, Some(text)).await?;
