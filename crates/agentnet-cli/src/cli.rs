@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::command::{
-    api_key, blob, capability, chat, completions, data, deliveries, enrol, friends, identity, list,
+    api_key, attach, blob, capability, chat, completions, data, deliveries, enrol, friends, identity, list,
     message_search, metrics, nats_config, online, operator, profile, redrive, request, revoke, search, send,
     thread, thread_messages, thread_status, threads, up, user, verify, watch, why,
 };
@@ -126,6 +126,10 @@ pub enum Command {
     Identity(identity::Args),
     /// Make the keys of a secure network and the configuration of its nats-server
     NatsConfig(nats_config::Args),
+    /// Make a network that runs elsewhere the one that commands talk to
+    Attach(attach::Args),
+    /// Forget the network that was attached
+    Detach,
     /// Print completions for a shell
     Completions(completions::Args),
 }

@@ -30,7 +30,7 @@ const PREFIXES: [&str; 16] = [
 const OF_TESTS: [&str; 3] = ["AGENTNET_TEST_", "AGENTNET_BENCH_", "AGENTNET_FAULTS_"];
 /// Read by compose and its images, or by nobody any more.
 const ELSEWHERE: [&str; 6] =
-    ["AGENTNET_BIND", "HTTP_PORT", "NATS_PORT", "POSTGRES_DB", "POSTGRES_PASSWORD", "POSTGRES_USER"];
+    ["AGENTNET_BIND", "AGENTNET_HOST", "HTTP_PORT", "NATS_PORT", "POSTGRES_DB", "POSTGRES_USER"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

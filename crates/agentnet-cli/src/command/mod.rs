@@ -33,6 +33,7 @@ pub mod watch;
 pub mod why;
 
 mod ask;
+pub mod attach;
 mod join;
 mod messages;
 mod payload;
@@ -141,6 +142,11 @@ pub fn run(command: Command, global: Global) -> Result<(), Failure> {
     if let Command::NatsConfig(args) = &command {
         return nats_config::run(&ctx, args);
     }
+    match &command {
+        Command::Attach(args) => return attach::attach(&ctx, args),
+        Command::Detach => return attach::detach(&ctx),
+        _ => {}
+    }
     if let Command::Identity(args) = command {
         return identity::run(&ctx, args);
     }
@@ -209,6 +215,8 @@ async fn dispatch(ctx: &Context, command: Command) -> Result<(), Failure> {
         | Command::Request(_)
         | Command::Identity(_)
         | Command::NatsConfig(_)
+        | Command::Attach(_)
+        | Command::Detach
         | Command::Completions(_) => Ok(()),
     }
 }

@@ -33,6 +33,8 @@ pub enum Source {
         /// Its data directory.
         data_dir: PathBuf,
     },
+    /// `agentnet attach`.
+    Attached,
     /// Nobody. `stale` is when an `agentnet up` that no longer runs was started.
     Default {
         /// ISO 8601.
@@ -46,6 +48,7 @@ impl fmt::Display for Source {
             Self::Flag => f.write_str("--nats-url"),
             Self::Environment(variable) => f.write_str(variable),
             Self::Context { data_dir } => write!(f, "`agentnet up` in {}", data_dir.display()),
+            Self::Attached => f.write_str("`agentnet attach`"),
             Self::Default { .. } => f.write_str("the default"),
         }
     }
@@ -89,7 +92,10 @@ impl Network {
         let (last, running) = read_context(lookup)?;
         match running {
             Some(context) => {
-                let source = Source::Context { data_dir: context.data_dir };
+                let source = match context.pid {
+                    context::ELSEWHERE => Source::Attached,
+                    _ => Source::Context { data_dir: context.data_dir },
+                };
                 Ok(Self { url: context.nats_url.into(), source, security, who: context.identity })
             }
             None => named(LOCAL_NATS_URL, Source::Default { stale: last.map(|context| context.started_at) }),
@@ -244,6 +250,9 @@ impl Network {
                     "`agentnet up` in {} is starting or in trouble: look at its terminal",
                     data_dir.display()
                 )
+            }
+            Source::Attached => {
+                "start the network that was attached, or forget it with `agentnet detach`".to_owned()
             }
             Source::Default { stale: Some(since) } => format!(
                 "the `agentnet up` started at {} has ended: start it again, or name a network with --nats-url",

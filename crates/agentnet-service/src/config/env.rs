@@ -13,6 +13,9 @@ use super::ConfigError;
 /// Longest value echoed in an error, in characters.
 const MAX_ECHO: usize = 80;
 
+/// Names a file with more variables.
+pub const FILE_VARIABLE: &str = "AGENTNET_ENV_FILE";
+
 type Getter = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// The environment, or a stand-in for it. A variable that is empty or only blanks counts as unset, because
@@ -39,6 +42,30 @@ impl Env {
     pub fn process() -> Self {
         // Lossy, so that bytes that are not UTF-8 end in a parse error that names the variable.
         Self::new(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+    }
+
+    /// The environment of this process, and behind it the file that [`FILE_VARIABLE`] names: lines `NAME=VALUE`, which
+    /// count where the environment has none. So no secret needs to stand in an environment.
+    ///
+    /// # Errors
+    /// For a file that can't be read or isn't of such lines.
+    pub fn process_and_file() -> Result<Self, ConfigError> {
+        Self::process().with_file()
+    }
+
+    fn with_file(self) -> Result<Self, ConfigError> {
+        let Some(path) = self.get(FILE_VARIABLE) else { return Ok(self) };
+        let unusable = |_: dotenvy::Error| ConfigError::InvalidSecret {
+            variable: FILE_VARIABLE.to_owned(),
+            problem: "the file can't be read, or isn't of lines NAME=VALUE".to_owned(),
+            expected: "the path of such a file".to_owned(),
+        };
+        let lines = dotenvy::from_path_iter(&path).map_err(unusable)?;
+        let file = lines.collect::<Result<HashMap<_, _>, _>>().map_err(unusable)?;
+        let told = self.get;
+        Ok(Self::new(move |name| {
+            told(name).filter(|value| !value.trim().is_empty()).or_else(|| file.get(name).cloned())
+        }))
     }
 
     /// A fixed environment.
@@ -179,6 +206,28 @@ mod tests {
 
     fn env(value: &str) -> Env {
         Env::from_pairs([("X", value)])
+    }
+
+    #[test]
+    fn a_file_stands_behind_the_environment() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("service.env");
+        std::fs::write(&file, "# made\nURL=postgres://u:p%40ss@h/db\nMODE='secure'\nTOLD=file\nBLANK=file\n")
+            .unwrap();
+        let pairs = [("TOLD", "process"), ("BLANK", " "), (FILE_VARIABLE, file.to_str().unwrap())];
+        let env = Env::from_pairs(pairs).with_file().unwrap();
+        assert_eq!(env.get("URL").as_deref(), Some("postgres://u:p%40ss@h/db"));
+        assert_eq!(env.get("MODE").as_deref(), Some("secure"));
+        assert_eq!(env.get("TOLD").as_deref(), Some("process"));
+        assert_eq!(env.get("BLANK").as_deref(), Some("file"));
+        assert_eq!(env.get("OTHER"), None);
+        std::fs::write(&file, "no line of these: secret\n").unwrap();
+        let refused = Env::from_pairs(pairs).with_file().unwrap_err();
+        assert_eq!(refused.variable(), FILE_VARIABLE);
+        assert!(!refused.to_string().contains("secret:"), "{refused}");
+        let refused = Env::from_pairs([(FILE_VARIABLE, "/nowhere/at-all")]).with_file().unwrap_err();
+        assert_eq!(refused.variable(), FILE_VARIABLE);
+        assert!(Env::from_pairs([("X", "1")]).with_file().is_ok());
     }
 
     #[test]

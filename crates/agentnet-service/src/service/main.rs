@@ -16,7 +16,10 @@ pub const EXIT_FAILURE: u8 = 1;
 /// stop, 1 when it failed, 64 with one line when the configuration is bad. With the argument `health` it asks a
 /// running service whether it is ready instead.
 pub fn main<S: Service>() -> ExitCode {
-    let env = Env::process();
+    let env = match Env::process_and_file() {
+        Ok(env) => env,
+        Err(error) => return bad_config::<S>(&error),
+    };
     match std::env::args().nth(1).as_deref() {
         None => run::<S>(&env),
         Some("health") => super::probe::run(S::NAME, &env),

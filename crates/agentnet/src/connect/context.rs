@@ -9,6 +9,8 @@ use std::{
 use nix::{errno::Errno, sys::signal, unistd::Pid};
 use serde::{Deserialize, Serialize};
 
+/// In place of a process: the network runs elsewhere, and its file stays until it is taken away.
+pub const ELSEWHERE: u32 = 0;
 /// Names another file, for tests and for several users of one account.
 pub const PATH_VARIABLE: &str = "AGENTNET_CONTEXT";
 
@@ -26,9 +28,9 @@ pub struct Context {
     /// Lets new agents of this user in (secure mode).
     #[serde(default)]
     pub enrolment_token: Option<String>,
-    /// Data directory of the network.
+    /// Data directory of the network; empty where it is elsewhere.
     pub data_dir: PathBuf,
-    /// Process of the `agentnet up` that wrote this.
+    /// Process of the `agentnet up` that wrote this; [`ELSEWHERE`] where no process of this machine did.
     pub pid: u32,
     /// When, ISO 8601.
     pub started_at: String,
@@ -51,8 +53,11 @@ pub struct UserIdentity {
 }
 
 impl Context {
-    /// Whether the `agentnet up` that wrote this still runs.
+    /// Whether the `agentnet up` that wrote this still runs. What runs elsewhere counts as running.
     pub fn is_alive(&self) -> bool {
+        if self.pid == ELSEWHERE {
+            return true;
+        }
         let is_there = i32::try_from(self.pid)
             .is_ok_and(|pid| signal::kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH));
         is_there && (self.process_started.is_none() || self.process_started == process_started(self.pid))
@@ -138,6 +143,29 @@ pub fn remove(path: &Path, pid: u32) -> io::Result<()> {
     }
 }
 
+/// Takes away a network that runs [`ELSEWHERE`], also one that waits behind a running `agentnet up`; whether there was one.
+///
+/// # Errors
+/// When the file can't be read, removed or written.
+pub fn forget_elsewhere(path: &Path) -> io::Result<bool> {
+    fn without(context: Context, found: &mut bool) -> Option<Context> {
+        let before = context.before.and_then(|before| without(*before, found)).map(Box::new);
+        if context.pid == ELSEWHERE {
+            *found = true;
+            return before.map(|before| *before);
+        }
+        Some(Context { before, ..context })
+    }
+    let Some(written) = read(path)? else { return Ok(false) };
+    let mut found = false;
+    match without(written, &mut found) {
+        _ if !found => {}
+        Some(rest) => put(path, &rest)?,
+        None => fs::remove_file(path)?,
+    }
+    Ok(found)
+}
+
 /// Writes a 0600 file in one step, making its directory if need be.
 ///
 /// # Errors
@@ -190,6 +218,28 @@ mod tests {
         remove(&path, 7).unwrap();
         assert!(!path.exists());
         remove(&path, 7).unwrap();
+    }
+
+    #[test]
+    fn what_runs_elsewhere_stays_until_it_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("context.json");
+        assert!(!forget_elsewhere(&path).unwrap());
+        let pid_of_up = std::process::id();
+        write(&path, &context(ELSEWHERE)).unwrap();
+        write(&path, &context(pid_of_up)).unwrap();
+        // The own network comes first, and the other one after it.
+        let lookup = |name: &str| (name == PATH_VARIABLE).then(|| path.display().to_string());
+        assert_eq!(running(&lookup).unwrap().pid, pid_of_up);
+        remove(&path, pid_of_up).unwrap();
+        assert_eq!(running(&lookup).unwrap().pid, ELSEWHERE);
+        write(&path, &context(pid_of_up)).unwrap();
+        assert!(forget_elsewhere(&path).unwrap());
+        assert!(read(&path).unwrap().unwrap() == context(pid_of_up));
+        write(&path, &context(ELSEWHERE)).unwrap();
+        remove(&path, pid_of_up).unwrap();
+        assert!(forget_elsewhere(&path).unwrap());
+        assert!(!forget_elsewhere(&path).unwrap());
     }
 
     #[test]
