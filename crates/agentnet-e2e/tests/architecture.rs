@@ -131,6 +131,42 @@ fn the_named_tests_exist() {
     }
 }
 
+/// The tests that the attack tables of docs/SECURITY.md name are there, in the file that is named beside them.
+#[test]
+fn the_tests_against_attacks_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = fs::read_to_string(root.join("docs/SECURITY.md")).unwrap();
+    let (sources, mut named) = (files(&root), 0);
+    let mut in_attacks = false;
+    for line in page.lines() {
+        in_attacks = line.starts_with("| attack |") || in_attacks && line.starts_with('|');
+        if !in_attacks || line.starts_with("|--") || line.starts_with("| attack |") {
+            continue;
+        }
+        let cell = line.trim_end_matches(['|', ' ']).rsplit(" | ").next().unwrap();
+        let mut file = None;
+        for word in cell.split('`').skip(1).step_by(2) {
+            if word.ends_with(".rs") {
+                file = Some(word);
+            } else if word.contains('_') {
+                named += 1;
+                let declared = format!("fn {word}(");
+                // `registry/tests/users.rs` stands below `services/`, and a file alone below some `tests/`.
+                let is_there = sources.iter().any(|(path, text)| {
+                    text.contains(&declared)
+                        && file.is_none_or(|file| {
+                            path.ends_with(&format!("/{file}"))
+                                || path.ends_with(&format!("/agentnet-{file}"))
+                        })
+                });
+                assert!(is_there, "{word} isn't there: {line}");
+            }
+        }
+        assert!(cell.contains('`') || cell.contains("same") || cell.contains("both of the above"), "{line}");
+    }
+    assert!(named > 100, "{named}");
+}
+
 /// The Rust names that docs/AGENTCP.md maps AgentCP's calls to are in the client crate.
 #[test]
 fn what_agentcp_is_mapped_to_exists() {
@@ -159,14 +195,27 @@ fn what_agentcp_is_mapped_to_exists() {
 }
 
 fn sources(dir: &Path) -> String {
-    let mut text = String::new();
+    let mut found = Vec::new();
+    collect(dir, &mut found);
+    found.into_iter().map(|(_, text)| text).collect()
+}
+
+/// Path and text of every Rust file of the project.
+fn files(root: &Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for home in ["crates", "services"] {
+        collect(&root.join(home), &mut found);
+    }
+    found
+}
+
+fn collect(dir: &Path, found: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            text += &sources(&path);
+            collect(&path, found);
         } else if path.extension().is_some_and(|end| end == "rs") {
-            text += &fs::read_to_string(&path).unwrap();
+            found.push((path.display().to_string(), fs::read_to_string(&path).unwrap()));
         }
     }
-    text
 }

@@ -4,29 +4,24 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use agentnet::proto::rpc::{self, MemberRole, ThreadChange};
 use agentnet::{AgentNode, ErrorKind, InvitationAnswer, Sdk, Stage};
 use agentnet_local::testing::eventually;
 use serde_json::json;
-use support::{SOON, Stack};
-
-type Heard = Arc<Mutex<Vec<String>>>;
+use support::{Heard, SOON, Stack, hears};
 
 /// An agent that notes the texts it handles.
 async fn listener(stack: &Stack, name: &str) -> (AgentNode, Heard) {
     let heard = Heard::default();
     let notes = Arc::clone(&heard);
-    let node = stack.node(name).on_message(move |message| {
+    // One at a time: what it hears is in order.
+    let node = stack.node(name).max_concurrency(1).on_message(move |message| {
         notes.lock().unwrap().push(message.text().unwrap_or_default());
         async { Ok(()) }
     });
     (node.start().await.unwrap(), heard)
-}
-
-async fn hears(heard: &Heard, texts: &[&str]) {
-    eventually(SOON, || async { *heard.lock().unwrap() == texts }).await;
 }
 
 async fn modes() -> [Stack; 3] {

@@ -4,29 +4,24 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use agentnet::proto::{Clock as _, SystemClock, rpc};
 use agentnet::{AgentNode, ErrorKind, Stage};
 use agentnet_local::testing::eventually;
 use serde_json::json;
-use support::{SOON, Stack};
-
-type Heard = Arc<Mutex<Vec<String>>>;
+use support::{Heard, SOON, Stack, hears};
 
 /// An agent that notes what it handles.
 async fn listener(stack: &Stack, name: &str) -> (AgentNode, Heard) {
     let heard = Heard::default();
     let notes = Arc::clone(&heard);
-    let node = stack.node(name).on_message(move |message| {
+    // One at a time: what it hears is in order.
+    let node = stack.node(name).max_concurrency(1).on_message(move |message| {
         notes.lock().unwrap().push(message.envelope().message_id.clone());
         async { Ok(()) }
     });
     (node.start().await.unwrap(), heard)
-}
-
-async fn hears(heard: &Heard, ids: &[&str]) {
-    eventually(SOON, || async { *heard.lock().unwrap() == ids }).await;
 }
 
 /// The deliveries of a message, as recipient and state.

@@ -4,21 +4,20 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use agentnet::proto::rpc;
 use agentnet::{AgentNode, ErrorKind, Stage};
 use agentnet_local::testing::eventually;
 use serde_json::json;
-use support::{SOON, Stack};
-
-type Heard = Arc<Mutex<Vec<String>>>;
+use support::{Heard, SOON, Stack, hears};
 
 /// An agent that notes the texts it handles, and answers whoever wants that.
 async fn listener(stack: &Stack, name: &str) -> (AgentNode, Heard) {
     let heard = Heard::default();
     let notes = Arc::clone(&heard);
-    let node = stack.node(name).on_message(move |message| {
+    // One at a time: what it hears is in order.
+    let node = stack.node(name).max_concurrency(1).on_message(move |message| {
         let notes = Arc::clone(&notes);
         async move {
             notes.lock().unwrap().push(message.text().unwrap_or_default());
@@ -29,10 +28,6 @@ async fn listener(stack: &Stack, name: &str) -> (AgentNode, Heard) {
         }
     });
     (node.start().await.unwrap(), heard)
-}
-
-async fn hears(heard: &Heard, texts: &[&str]) {
-    eventually(SOON, || async { *heard.lock().unwrap() == texts }).await;
 }
 
 async fn modes() -> [Stack; 3] {

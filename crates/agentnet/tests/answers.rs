@@ -87,7 +87,9 @@ async fn a_quick_send_before_the_first_handler_refuses_nothing_that_waits() {
 async fn an_answer_counts_though_the_network_confirms_nothing_and_only_one() {
     let network = Network::start().await;
     let calls = Calls::default();
-    let alice = network.node("alice").no_rate_limit().on_message(noting(&calls)).start().await.unwrap();
+    // One at a time, so that which of two answers comes first is certain.
+    let alice = network.node("alice").no_rate_limit().max_concurrency(1).on_message(noting(&calls));
+    let alice = alice.start().await.unwrap();
     let mut inbox = network.listen(TO_BOB).await;
     network.set_storing(false);
     let asker = alice.clone();

@@ -3,7 +3,11 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "test support")]
 
 use std::{
-    collections::BTreeMap, fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, sync::Mutex,
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -421,6 +425,24 @@ pub async fn next_json(subscription: &mut Subscriber) -> Value {
 }
 
 /// Waits for a condition.
+/// What a listener heard, in order if it handles one message at a time.
+pub type Heard = Arc<Mutex<Vec<String>>>;
+
+/// Waits until a listener has heard this, and nothing else; says at the deadline what it heard instead.
+///
+/// # Panics
+/// At the deadline.
+#[track_caller]
+pub fn hears(heard: &Heard, expected: &[&str]) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let there = eventually(SOON, || std::future::ready(*heard.lock().unwrap() == expected));
+        if tokio::time::timeout(SOON - SECOND, there).await.is_err() {
+            panic!("{caller}: heard {:?} instead of {expected:?}", heard.lock().unwrap());
+        }
+    }
+}
+
 pub async fn until(mut condition: impl FnMut() -> bool) {
     eventually(SOON, || std::future::ready(condition())).await;
 }
