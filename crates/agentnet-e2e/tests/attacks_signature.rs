@@ -571,11 +571,74 @@ async fn a_receipt_for_a_capability_counts_from_who_serves_it() {
         sqlx::query_scalar::<_, String>(sql).bind(handle.message_id()).fetch_one(&world.pool).await.unwrap()
     };
     assert_eq!(state().await, "pending");
+    // Nor does the sender's own node believe them.
+    eventually(SOON, || async { unproved(&world.alice, "wrong_recipient") >= 3 }).await;
+    assert_eq!(handle.delivery().stage, Some(Stage::Stored));
+    assert!(handle.delivery().refusal.is_none());
     // So whoever comes to serve it still gets it, and is believed.
     let carol_id = identity("carol");
     let carol = world.stack.node("carol").identity(carol_id).capability("sums");
     let carol = carol.on_message(|_| async { Ok(()) }).start().await.unwrap();
     eventually(SOON, || async { (state().await == "processed").then_some(()) }).await;
+    let done = tokio::time::timeout(SOON, handle.until(Stage::Processed)).await.unwrap().unwrap();
+    assert_eq!(done.stage, Some(Stage::Processed));
+    carol.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_capability_was_asked_is_answered_by_who_serves_it() {
+    let world = World::start().await;
+    let (mallory_id, carol_id) = (identity("mallory"), identity("carol"));
+    let mallory = world.stack.node("mallory").identity(mallory_id.clone()).start().await.unwrap();
+    let (go, gate) = tokio::sync::oneshot::channel::<()>();
+    let gate = std::sync::Mutex::new(Some(gate));
+    let carol = world.stack.node("carol").identity(carol_id).capability("sums").on_message(move |message| {
+        let gate = gate.lock().unwrap().take();
+        async move {
+            if let Some(gate) = gate {
+                gate.await?;
+            }
+            message.reply(json!({"text": "2"})).await?;
+            Ok(())
+        }
+    });
+    let carol = carol.start().await.unwrap();
+    // Mallory hears the request, as everybody does in signed mode, and is faster.
+    let mut requests = world.stack.listen("agent.capability.sums".to_owned()).await;
+    let forge = async {
+        let request: Message = tokio::time::timeout(SOON, requests.next()).await.unwrap().unwrap();
+        let asked = Envelope::decode(&request.payload).unwrap();
+        for kind in ["reply", "error"] {
+            let reply = json!({
+                "message_id": format!("{:032x}", rand::random::<u128>()), "from_agent": "mallory",
+                "from_account_id": mallory.account_id(), "to_agent": world.alice.account_id(),
+                "to_account_id": world.alice.account_id(), "kind": kind, "payload": {"text": "3"},
+                "sent_at": SystemClock.now().to_string(), "ttl_ms": 30_000,
+                "parent_message_id": asked.message_id, "schema_version": "1.2",
+            });
+            let body = reply.to_string().into_bytes();
+            let signature = sign(&mallory_id, &Purpose::Message, &body);
+            world.publish(request.reply.as_ref().unwrap(), Some(&signature), body).await;
+        }
+        eventually(SOON, || async { unproved(&world.alice, "wrong_recipient") == 2 }).await;
+        go.send(()).unwrap();
+    };
+    let ask = world.alice.request("capability:sums", json!({"text": "1+1"})).timeout(SOON);
+    let (answer, ()) = tokio::join!(ask.into_future(), forge);
+    assert_eq!(answer.unwrap().text().as_deref(), Some("2"));
+    // Once an operator has it taken from her, carol's word counts no more either.
+    let operator = world.stack.node("operator").identity(world.stack.identity("operator"));
+    let operator = operator.start().await.unwrap();
+    let restrict = agentnet::proto::rpc::CapabilityRestrictRequest {
+        capability: "sums".to_owned(),
+        ..Default::default()
+    };
+    operator.registry().capability_restrict(&restrict).await.unwrap();
+    eventually(SOON, || async {
+        let asked = world.alice.request("capability:sums", json!({"text": "1+1"})).timeout(SECOND);
+        asked.await.is_err() && unproved(&world.alice, "wrong_recipient") > 2
+    })
+    .await;
     carol.close().await.unwrap();
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use agentnet_proto::{
-    AccountId, Envelope, Payload, Subject, Token,
+    AccountId, Capability, Envelope, Payload, Subject, Token,
     envelope::{MAX_TTL, kind},
     rpc::{ListRequest, ProfileRequest},
 };
@@ -93,6 +93,8 @@ struct Waiting {
     message_id: String,
     /// Who may answer; anybody when the request went to a capability.
     from: Option<AccountId>,
+    /// The capability it went to.
+    capability: Option<Capability>,
     answer: oneshot::Sender<Envelope>,
 }
 
@@ -137,9 +139,10 @@ impl Inner {
             return;
         }
         let Some(token) = message.subject.rsplit('.').next() else { return };
-        if !self.requests.lock().contains_key(token) {
+        let Some(capability) = self.requests.lock().get(token).map(|request| request.capability.clone())
+        else {
             return;
-        }
+        };
         let reply = match Envelope::decode(&message.payload) {
             Ok(reply) if message.payload.len() <= self.config.max_payload_bytes => reply,
             _ => {
@@ -155,7 +158,8 @@ impl Inner {
             let from = reply.from_account_id.as_deref().unwrap_or_default();
             return tracing::warn!(from, "reply refused: from another account, or for another request");
         }
-        if let Err(unproved) = self.auth.check_reply(&reply, message, &self.registry).await {
+        let capability = capability.as_ref().map(AsRef::as_ref);
+        if let Err(unproved) = self.auth.check_reply(&reply, capability, message, &self.registry).await {
             self.metrics.replies_refused.up();
             return self.metrics.unproved(&unproved, &reply);
         }
@@ -335,8 +339,9 @@ impl<'a> RequestMessage<'a> {
                 let detail = format!("{} requests wait for replies; wait for some of them", waiting.len());
                 return Err(Error::new(ErrorKind::OutboxFull, detail));
             }
-            let from = route.account().cloned();
-            waiting.insert(token.clone(), Waiting { message_id: message_id.clone(), from, answer });
+            let (from, capability) = (route.account().cloned(), route.capability().cloned());
+            let request = Waiting { message_id: message_id.clone(), from, capability, answer };
+            waiting.insert(token.clone(), request);
             Registered { requests: &inner.requests, token }
         };
         let patience =

@@ -38,6 +38,10 @@ pub struct ResolveKeyRequest {
     /// is answered else.
     #[serde(default, deserialize_with = "lenient::opt_trimmed", skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
+    /// Whether the account may serve this capability, from 1.2 on. An account without a key is answered then too, with an
+    /// empty one.
+    #[serde(default, deserialize_with = "lenient::opt_trimmed", skip_serializing_if = "Option::is_none")]
+    pub capability: Option<String>,
 }
 
 /// Answer to resolve_key.
@@ -55,6 +59,10 @@ pub struct ResolveKeyResponse {
     /// Whether the account is locked out: what it says now doesn't count. Absent when not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspended: bool,
+    /// Whether the account may serve the capability that was asked about: it registered it, and was granted it where that
+    /// is restricted. Absent when none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serves: Option<bool>,
     /// Every key the account has and had, latest first, where the history was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<KeyRow>,

@@ -90,8 +90,23 @@ impl Auth {
         Ok(proof.check(&key, deployment, envelope, &message.payload)?)
     }
 
-    /// As [`Self::check_message`], for a reply: in signed mode sessions before 1.2 don't sign theirs.
+    /// As [`Self::check_message`], for a reply: in signed mode sessions before 1.2 don't sign theirs. What a capability was
+    /// asked is answered by whoever serves it.
     pub(crate) async fn check_reply(
+        &self,
+        reply: &Envelope,
+        capability: Option<&str>,
+        message: &Message,
+        registry: &RegistryClient,
+    ) -> Result<(), Unproved> {
+        self.check_author_of(reply, message, registry).await?;
+        if !self.checks() {
+            return Ok(());
+        }
+        self.check_holder(reply.from_account_id.as_deref().unwrap_or_default(), capability, registry).await
+    }
+
+    async fn check_author_of(
         &self,
         reply: &Envelope,
         message: &Message,
@@ -108,10 +123,12 @@ impl Auth {
         checked
     }
 
-    /// Whether the receipt is from the account that it names, where the network wants that proved.
+    /// Whether the receipt is from the account that it names, where the network wants that proved; of a message to a
+    /// capability, whether that account serves it.
     pub(crate) async fn check_receipt(
         &self,
         receipt: &Receipt<Cow<'_, str>>,
+        capability: Option<&str>,
         message: &Message,
         registry: &RegistryClient,
     ) -> Result<(), Unproved> {
@@ -120,6 +137,32 @@ impl Auth {
         }
         let account = receipt.from_account_id.as_deref().filter(|account| !account.is_empty());
         let account = account.ok_or(ErrorCode::AuthMissingFromAccount)?;
+        self.check_signer_of(receipt, account, message, registry).await?;
+        self.check_holder(account, capability, registry).await
+    }
+
+    /// Whether the account may answer for the capability, in any way (rule 17): everybody who has heard of the message
+    /// could else.
+    async fn check_holder(
+        &self,
+        account: &str,
+        capability: Option<&str>,
+        registry: &RegistryClient,
+    ) -> Result<(), Unproved> {
+        let Some(capability) = capability else { return Ok(()) };
+        if self.holders.serves(account, capability, registry).await? {
+            return Ok(());
+        }
+        Err(ErrorCode::WrongRecipient.into())
+    }
+
+    async fn check_signer_of(
+        &self,
+        receipt: &Receipt<Cow<'_, str>>,
+        account: &str,
+        message: &Message,
+        registry: &RegistryClient,
+    ) -> Result<(), Unproved> {
         let header = match read_header(header_of(message)) {
             Ok(header) => header,
             Err(ErrorCode::AuthMissing)

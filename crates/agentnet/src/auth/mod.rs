@@ -3,6 +3,7 @@
 
 mod block;
 mod check;
+mod holders;
 mod keys;
 mod open;
 mod signer;
@@ -10,7 +11,7 @@ mod signer;
 use std::sync::{Arc, Mutex};
 
 use agentnet_proto::{
-    Security,
+    AccountEvent, Security,
     dev_auth::SecretKey,
     signature::{Deployment, Purpose},
 };
@@ -23,6 +24,7 @@ pub use signer::Signer;
 pub(crate) use signer::headers;
 
 use crate::ttl_map::TtlMap;
+use holders::Holders;
 use keys::KeyBook;
 
 /// Signs what this node sends and checks what it receives.
@@ -35,6 +37,7 @@ pub(crate) struct Auth {
     /// `dev-ed25519-v1`, written for original SDKs beside signature v2.
     block: Option<SecretKey>,
     keys: KeyBook,
+    holders: Holders,
     /// Sessions that were asked about, and whether they are older than 1.2.
     old_sessions: Mutex<TtlMap<bool>>,
 }
@@ -53,6 +56,7 @@ impl Auth {
             signer,
             block,
             keys: KeyBook::default(),
+            holders: Holders::default(),
             old_sessions: Mutex::new(TtlMap::new(check::OLD_SESSION_LIFE, check::MAX_OLD_SESSIONS)),
         }
     }
@@ -72,8 +76,15 @@ impl Auth {
         self.signer.as_ref().map(|signer| signer.signature(purpose, body).into())
     }
 
-    /// The keys of accounts that this node remembers.
-    pub(crate) fn keys(&self) -> &KeyBook {
-        &self.keys
+    /// The network says that something about an account's keys, standing or permissions changed.
+    pub(crate) fn changed(&self, event: &AccountEvent) {
+        self.keys.changed(event);
+        self.holders.changed(event);
+    }
+
+    /// News may have been missed.
+    pub(crate) fn forget_all(&self) {
+        self.keys.forget_all();
+        self.holders.forget_all();
     }
 }

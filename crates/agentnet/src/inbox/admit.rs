@@ -275,12 +275,10 @@ impl Inner {
             Err(error) => return tracing::debug!(%error, "receipt ignored: can't be read"),
         };
         // Most receipts that come in here are about messages that nobody waits for any more.
-        if !self.outbox.wants(&receipt) {
-            return;
-        }
-        match self.auth.check_receipt(&receipt, message, &self.registry).await {
+        let Some(track) = self.outbox.wanting(&receipt) else { return };
+        match self.auth.check_receipt(&receipt, track.capability(), message, &self.registry).await {
             Ok(()) => {
-                self.outbox.receipt(&receipt);
+                track.receipt(&receipt);
             }
             Err(unproved) => self.metrics.unproved_receipt(&unproved, &receipt),
         }

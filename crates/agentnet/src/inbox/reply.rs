@@ -136,6 +136,7 @@ impl Inner {
                 account: self.account.to_string(),
                 thread_id: handle.thread_id.clone(),
                 recipient: None,
+                capability: None,
                 group: true,
                 signature: signature.as_deref().map(str::to_owned),
                 expires_at_ms: self.clock.now().saturating_add(ttl).unix_millis(),

@@ -39,7 +39,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
         if current.reconnects != reconnects {
             reconnects = current.reconnects;
             // News of keys and blocks may have been missed.
-            inner.auth.keys().forget_all();
+            inner.auth.forget_all();
             inner.blocks.changed();
             inner.invitations.wake(None);
             inner.outbox.all_due(now);

@@ -231,7 +231,7 @@ pub(super) fn spawn(
     let keys = keys.map(|keys| {
         run(inner, "reader of news of keys", keys, |inner, message| async move {
             if let Ok(event) = serde_json::from_slice::<AccountEvent>(&message.payload) {
-                inner.auth.keys().changed(&event);
+                inner.auth.changed(&event);
             }
         })
     });

@@ -23,6 +23,9 @@ pub(crate) struct Head {
     /// Whose receipts count; none for capabilities, threads and replies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) recipient: Option<String>,
+    /// The capability it is for, if it is for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) capability: Option<String>,
     /// Whether several answer it, or nobody.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) group: bool,
@@ -139,7 +142,9 @@ impl Outbox {
             } else {
                 now.checked_sub(late).unwrap_or(now)
             };
-            let track = Track::new(head.recipient.as_deref(), head.group, now).of_body(&body);
+            let track = Track::new(head.recipient.as_deref(), head.group, now)
+                .for_capability(head.capability.as_deref())
+                .of_body(&body);
             let outgoing = Outgoing {
                 body,
                 signature: head.signature.map(Into::into),

@@ -275,16 +275,11 @@ impl Outbox {
         }
     }
 
-    /// Whether somebody follows the message of a receipt that would say something new if it is genuine.
-    pub(crate) fn wants<S: AsRef<str>>(&self, receipt: &Receipt<S>) -> bool {
+    /// What is known of the message of a receipt, if somebody follows it and the receipt would say something new if it is
+    /// genuine.
+    pub(crate) fn wanting<S: AsRef<str>>(&self, receipt: &Receipt<S>) -> Option<Arc<Track>> {
         let track = self.lock().entries.get(receipt.message_id.as_ref()).map(|e| Arc::clone(&e.track));
-        track.is_some_and(|track| track.wants(receipt))
-    }
-
-    /// A recipient's receipt; whether it was about a message that somebody follows.
-    pub(crate) fn receipt<S: AsRef<str>>(&self, receipt: &Receipt<S>) -> bool {
-        let track = self.lock().entries.get(receipt.message_id.as_ref()).map(|e| Arc::clone(&e.track));
-        track.is_some_and(|track| track.receipt(receipt))
+        track.filter(|track| track.wants(receipt))
     }
 
     /// The message couldn't be published at all: it was never sent.

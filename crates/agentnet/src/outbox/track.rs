@@ -194,6 +194,8 @@ pub(crate) struct Track {
     changed: Notify,
     /// Whose receipts count; `None` for capabilities and threads, where any recipient's do.
     recipient: Option<Box<str>>,
+    /// The capability it is for: whoever serves it answers.
+    capability: Option<Box<str>>,
     /// A group's members answer each for themselves: the refusal of one doesn't fail the message.
     group: bool,
     /// SHA-256 of the message, where receipts must name it.
@@ -206,6 +208,7 @@ impl Track {
             progress: Mutex::new(Progress::new(now)),
             changed: Notify::new(),
             recipient: recipient.map(Into::into),
+            capability: None,
             group,
             body_sha256: None,
         }
@@ -215,6 +218,16 @@ impl Track {
     pub(crate) fn of_body(mut self, body: &[u8]) -> Self {
         self.body_sha256 = Some(body_hash(body));
         self
+    }
+
+    /// Only those who serve the capability answer, where the network wants that proved.
+    pub(crate) fn for_capability(mut self, name: Option<&str>) -> Self {
+        self.capability = name.map(Into::into);
+        self
+    }
+
+    pub(crate) fn capability(&self) -> Option<&str> {
+        self.capability.as_deref()
     }
 
     /// Keeps apart what each of these members says.

@@ -14,9 +14,27 @@ impl RegistryClient {
     /// # Errors
     /// As [`call`](Self::call); [`ErrorKind::NotFound`] when none is bound.
     pub async fn resolve_key(&self, account_id: &str) -> Result<rpc::ResolveKeyResponse, Error> {
-        let request =
-            rpc::ResolveKeyRequest { account_id: account_id.to_owned(), history: false, public_key: None };
+        let request = rpc::ResolveKeyRequest { account_id: account_id.to_owned(), ..Default::default() };
         self.call::<rpc::ResolveKey>(&request).await
+    }
+
+    /// Whether an account may serve a capability: it registered it, and was granted it where that is restricted. `None` from
+    /// a registry that doesn't say.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn serves(&self, account_id: &str, capability: &str) -> Result<Option<bool>, Error> {
+        let request = rpc::ResolveKeyRequest {
+            account_id: account_id.to_owned(),
+            capability: Some(capability.to_owned()),
+            ..Default::default()
+        };
+        match self.call::<rpc::ResolveKey>(&request).await {
+            Ok(found) => Ok(found.serves),
+            // One that doesn't know the question looks for a key.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether `key` speaks for the account: it is what is answered then, the account's own key else.
@@ -27,7 +45,7 @@ impl RegistryClient {
     ) -> Result<rpc::ResolveKeyResponse, Error> {
         let public_key = key.map(ToString::to_string);
         let request =
-            rpc::ResolveKeyRequest { account_id: account_id.to_owned(), history: false, public_key };
+            rpc::ResolveKeyRequest { account_id: account_id.to_owned(), public_key, ..Default::default() };
         self.call::<rpc::ResolveKey>(&request).await
     }
 
@@ -37,7 +55,7 @@ impl RegistryClient {
     /// As [`call`](Self::call); [`ErrorKind::NotFound`] when there was never one.
     pub async fn key_history(&self, account_id: &str) -> Result<Vec<rpc::KeyRow>, Error> {
         let request =
-            rpc::ResolveKeyRequest { account_id: account_id.to_owned(), history: true, public_key: None };
+            rpc::ResolveKeyRequest { account_id: account_id.to_owned(), history: true, ..Default::default() };
         Ok(self.call::<rpc::ResolveKey>(&request).await?.keys)
     }
 

@@ -62,7 +62,8 @@ impl Inner {
         let give_up = started + composed.ttl.min(GIVE_UP);
         let room = self.outbox.reserve(composed.body.len(), give_up).await?;
         let group = matches!(route, Route::Thread(..));
-        let mut track = Track::new(route.account().map(AsRef::as_ref), group, started);
+        let mut track = Track::new(route.account().map(AsRef::as_ref), group, started)
+            .for_capability(route.capability().map(AsRef::as_ref));
         if let Route::Thread(_, members) = route {
             track = track.for_members(members);
         }
@@ -95,6 +96,7 @@ impl Inner {
                 account: self.account.to_string(),
                 thread_id: handle.thread_id.clone(),
                 recipient: route.account().map(ToString::to_string),
+                capability: route.capability().map(ToString::to_string),
                 group,
                 signature: composed.signature.as_deref().map(str::to_owned),
                 expires_at_ms: self.clock.now().saturating_add(composed.ttl).unix_millis(),

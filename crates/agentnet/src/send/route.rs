@@ -50,6 +50,13 @@ impl Route {
             _ => None,
         }
     }
+
+    pub(crate) fn capability(&self) -> Option<&Capability> {
+        match self {
+            Self::Capability(name) => Some(name),
+            _ => None,
+        }
+    }
 }
 
 impl Inner {

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use agentnet_proto::rpc::{KeyRow, ResolveKeyRequest, ResolveKeyResponse};
 use agentnet_proto::{ErrorCode, RpcError, Timestamp};
-use agentnet_store::keys::{self, KeySpan};
+use agentnet_store::{
+    capabilities,
+    keys::{self, KeySpan},
+};
 
 use crate::app::{App, Failed, QUERY_DEADLINE};
 use crate::cache::Miss;
@@ -21,7 +24,7 @@ pub(super) async fn resolve_key(
 ) -> Result<ResolveKeyResponse, RpcError> {
     super::required(&request.account_id, ErrorCode::AccountIdRequired)?;
     validate::query("account_id", &request.account_id)?;
-    validate::queries(&[("public_key", &request.public_key)])?;
+    validate::queries(&[("public_key", &request.public_key), ("capability", &request.capability)])?;
     if request.history {
         return history(&app, request.account_id).await;
     }
@@ -30,8 +33,19 @@ pub(super) async fn resolve_key(
         Some(own) if request.public_key.as_deref().is_none_or(|asked| asked == &*own) => (own, None),
         _ => {
             let work = find(&app, &request);
-            app.within("db.resolve_key", QUERY_DEADLINE, ErrorCode::ResolveFailed, work).await?
+            let found = app.within("db.resolve_key", QUERY_DEADLINE, ErrorCode::ResolveFailed, work).await;
+            match found {
+                // Who serves a capability may be an agent that never had a key.
+                Err(error) if request.capability.is_some() && error.error == ErrorCode::NotFound.as_str() => {
+                    (Arc::from(""), None)
+                }
+                found => found?,
+            }
         }
+    };
+    let serves = match &request.capability {
+        Some(name) => Some(serves(&app, &request.account_id, name).await?),
+        None => None,
     };
     Ok(ResolveKeyResponse {
         suspended: app.suspended.contains(&request.account_id),
@@ -40,6 +54,7 @@ pub(super) async fn resolve_key(
         resolved_at: app.now().to_string(),
         expires_at: expires_at.map(|at| at.to_string()),
         keys: Vec::new(),
+        serves,
     })
 }
 
@@ -57,6 +72,14 @@ async fn find(app: &App, request: &ResolveKeyRequest) -> Result<(Arc<str>, Optio
     Ok((app.caches.key(&app.store, &request.account_id).await?, None))
 }
 
+/// Whether receipts and replies of the account for the capability count, by the rule of the persister. Not remembered
+/// here: who may is known as soon as an operator has said so.
+async fn serves(app: &App, account_id: &str, capability: &str) -> Result<bool, RpcError> {
+    let work =
+        async { Ok(!capabilities::holders(app.store.pool(), &[(account_id, capability)]).await?.is_empty()) };
+    app.within("db.capability_holders", QUERY_DEADLINE, ErrorCode::ResolveFailed, work).await
+}
+
 /// Every key of its own that the account has and had, also of one that has none at present.
 async fn history(app: &App, account_id: String) -> Result<ResolveKeyResponse, RpcError> {
     let work = async { Ok(keys::history(app.store.pool(), &[&account_id], &[]).await?) };
@@ -71,6 +94,7 @@ async fn history(app: &App, account_id: String) -> Result<ResolveKeyResponse, Rp
         resolved_at: now.to_string(),
         expires_at: None,
         keys: spans.into_iter().map(|span| key_row(span, now)).collect(),
+        serves: None,
         suspended: app.suspended.contains(&account_id),
         account_id,
     })
