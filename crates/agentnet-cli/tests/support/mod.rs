@@ -123,7 +123,12 @@ impl Place {
 
     /// Starts `agentnet up` and waits for its ready file.
     pub fn up(&self, args: &[&str]) -> Up<'_> {
-        let up = self.up_unready(args);
+        self.up_with(args, &[])
+    }
+
+    /// The same with these variables.
+    pub fn up_with(&self, args: &[&str], env: &[(&str, &str)]) -> Up<'_> {
+        let up = self.launch(args, env);
         let ready = self.file("ready.json");
         wait_for(START, "the ready file", || {
             if let Some(code) =
@@ -138,6 +143,10 @@ impl Place {
 
     /// Starts `agentnet up` and waits for nothing.
     pub fn up_unready(&self, args: &[&str]) -> Up<'_> {
+        self.launch(args, &[])
+    }
+
+    fn launch(&self, args: &[&str], env: &[(&str, &str)]) -> Up<'_> {
         for name in ["up.pid", "up.status", "ready.json"] {
             let _ = fs::remove_file(self.file(name));
         }
@@ -151,6 +160,7 @@ impl Place {
             .args(args);
         self.dress(&mut command);
         command
+            .envs(env.iter().copied())
             .stdin(Stdio::piped())
             .stdout(fs::File::create(self.file("up.out")).unwrap())
             .stderr(fs::File::create(self.file("up.err")).unwrap());

@@ -107,7 +107,10 @@ impl<'a> SendMessage<'a> {
         self
     }
 
-    /// Waits until the message has reached this stage, and not for any other.
+    /// Waits until the message has reached this stage, and not for any other. A recipient may be quicker than Postgres:
+    /// `Accepted` and `Processed` come before or after the commit, and [`Delivery::stored`](super::Delivery::stored) says
+    /// whether that is confirmed. Whoever needs both waits on a handle: `queued()`, then `until(Stage::Stored)` and
+    /// `until(Stage::Processed)`, in any order.
     pub fn until(mut self, stage: Stage) -> Self {
         self.goal = Some(Goal::Stage(stage));
         self

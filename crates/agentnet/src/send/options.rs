@@ -58,8 +58,11 @@ macro_rules! draft_options {
             self
         }
 
-        /// The message's id, instead of a new one. Sending the same content again under the same id sends the same
-        /// message.
+        /// The message's id, instead of a new one. Sending the same content again under the same id while the first is
+        /// under way follows the first, and sends nothing else. Later it is another message under a known id, as its
+        /// `sent_at` is another: it fails with `message_id_conflict`, which for a message that may have been sent before
+        /// says that it was. To send something again that must be handled once, give it an `idempotency_key`; to send
+        /// the same bytes again after a crash, give the node an outbox file.
         pub fn message_id(mut self, id: impl Into<String>) -> Self {
             self.draft.message_id = Some(id.into());
             self

@@ -116,7 +116,11 @@ mod tests {
     /// As the decoders of `agentnet-proto`: 20,000 unless `PROPTEST_CASES` asks for more.
     fn config() -> ProptestConfig {
         let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-        ProptestConfig { cases: asked.unwrap_or(20_000), failure_persistence: None, ..ProptestConfig::default() }
+        ProptestConfig {
+            cases: asked.unwrap_or(20_000),
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        }
     }
 
     proptest! {

@@ -7,11 +7,9 @@ use std::{
 };
 
 use agentnet::{
-    AgentNode, Target,
-    connect::Connection,
-    proto::{AccountId, Envelope, IdGen as _, Payload, StreamFrame, Subject, SystemClock, SystemIds},
+    AgentNode, Observation, Observed, Target,
+    proto::{Envelope, IdGen as _, Payload, StreamFrame, SystemClock, SystemIds},
 };
-use futures_util::StreamExt as _;
 use tokio::{signal, sync::mpsc};
 
 use super::{
@@ -90,22 +88,19 @@ async fn join(ctx: &Context, network: &Network) -> Result<(AgentNode, mpsc::Rece
         })
         .start()
         .await?;
-    if let Ok(account) = AccountId::new(node.account_id()) {
-        let subject = Subject::Inbox(account).to_string();
-        tokio::spawn(overhear(node.connection().clone(), subject, heard));
-    }
+    // Goes on over renewals of the connection, which secure mode has every hour.
+    tokio::spawn(overhear(node.observe(&[Observed::Mail]).await?, heard));
     Ok((node, incoming))
 }
 
-/// Hears everything on the subject until the connection is closed. In secure mode connections are renewed, and a
-/// subscription ends with the one it was made on.
-async fn overhear(connection: Connection, subject: String, heard: mpsc::Sender<Heard>) {
-    while !connection.state().borrow().closed && !heard.is_closed() {
-        let Ok(mut inbox) = connection.client().subscribe(subject.clone()).await else { return };
-        while let Some(message) = inbox.next().await {
-            if let Ok(envelope) = Envelope::decode(&message.payload) {
-                let _ = heard.try_send(Heard { envelope: Box::new(envelope), ours: false });
-            }
+/// Hears everything until the node is closed.
+async fn overhear(mut mail: Observation, heard: mpsc::Sender<Heard>) {
+    while let Some(message) = mail.next().await {
+        if heard.is_closed() {
+            return;
+        }
+        if let Ok(envelope) = Envelope::decode(&message.payload) {
+            let _ = heard.try_send(Heard { envelope: Box::new(envelope), ours: false });
         }
     }
 }
