@@ -642,6 +642,47 @@ async fn what_a_capability_was_asked_is_answered_by_who_serves_it() {
     carol.close().await.unwrap();
 }
 
+#[tokio::test]
+async fn an_answer_is_read_as_it_is_written_by_who_serves_the_capability() {
+    let world = World::start().await;
+    let (mallory_id, carol_id) = (identity("mallory"), identity("carol"));
+    let mallory = world.stack.node("mallory").identity(mallory_id.clone()).start().await.unwrap();
+    let (go, gate) = tokio::sync::oneshot::channel::<()>();
+    let gate = std::sync::Mutex::new(Some(gate));
+    let carol = world.stack.node("carol").identity(carol_id).capability("sums").on_message(move |message| {
+        let gate = gate.lock().unwrap().take();
+        async move {
+            gate.ok_or("asked once")?.await?;
+            drop(message.reply_stream(futures_util::stream::iter(["it's ", "2"])).await?);
+            Ok(())
+        }
+    });
+    let carol = carol.start().await.unwrap();
+    let mut requests = world.stack.listen("agent.capability.sums".to_owned()).await;
+    let forge = async {
+        let request: Message = tokio::time::timeout(SOON, requests.next()).await.unwrap().unwrap();
+        let asked: Value = serde_json::from_slice(&request.payload).unwrap();
+        let id = asked["reply_stream"].as_str().unwrap();
+        let frame = json!({
+            "type": "stream_delta", "stream_id": id, "delta": "it's 3", "seq": 0,
+            "from_account_id": mallory.account_id(),
+        });
+        let body = frame.to_string().into_bytes();
+        let signature = sign(&mallory_id, &Purpose::Stream, &body);
+        let subject = format!("account.{}.stream.{id}", world.alice.account_id());
+        world.publish(&subject, Some(&signature), body).await;
+        until(|| world.alice.metrics_snapshot().frames_refused_count == 1).await;
+        go.send(()).unwrap();
+    };
+    let ask = async {
+        let answer = world.alice.request_stream("capability:sums", json!({"text": "1+1"})).await.unwrap();
+        answer.finish().await.unwrap()
+    };
+    let (whole, ()) = tokio::join!(ask, forge);
+    assert_eq!(whole.text, "it's 2");
+    carol.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_copies_of_a_suspended_account_are_nobodys() {
     let world = World::start().await;

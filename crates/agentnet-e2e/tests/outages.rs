@@ -151,6 +151,22 @@ async fn without_a_registry_messages_flow_and_questions_to_it_fail_at_once() {
     assert!(stack.node("carol").start().await.is_ok());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recipient_may_be_quicker_than_the_commit_and_stored_says_so() {
+    let stack = Stack::start().await;
+    let _bob = stack.node("bob").on_message(|_| async { Ok(()) }).start().await.unwrap();
+    let alice = stack.node("alice").start().await.unwrap();
+    stack.stop_persister().await;
+    let handle = alice.send("@bob", json!(1)).thread("quick").ttl(SOON * 20).queued().await.unwrap();
+    let done = timeout(SOON, handle.until(Stage::Processed)).await.unwrap().unwrap();
+    assert_eq!((done.stage, done.stored), (Some(Stage::Processed), false));
+    assert_eq!(alice.metrics_snapshot().outbox_count, 1, "it is sent again until it is stored");
+    stack.start_persister().await;
+    let stored = timeout(SOON, handle.until(Stage::Stored)).await.unwrap().unwrap();
+    assert_eq!((stored.stage, stored.stored), (Some(Stage::Processed), true));
+    assert_eq!(stack.stored(alice.registry(), "quick").await.len(), 1);
+}
+
 #[tokio::test]
 async fn a_reconnect_of_three_seconds_does_not_leave_a_message_waiting_for_its_time_to_live() {
     let stack = Stack::start().await;

@@ -324,6 +324,9 @@ impl<'a> RequestMessage<'a> {
         if let (Some(stream), Some(account)) = (&self.stream, route.account()) {
             stream.expect(account.clone());
         }
+        if let (Some(stream), Some(capability)) = (&self.stream, route.capability()) {
+            stream.expect_holder(capability.clone());
+        }
         let message_id = draft.message_id.take().unwrap_or_else(|| inner.ids.message_id());
         draft.message_id = Some(message_id.clone());
         draft.ttl = Some(draft.ttl.unwrap_or(timeout.min(MAX_TTL)));

@@ -100,9 +100,6 @@ impl Auth {
         registry: &RegistryClient,
     ) -> Result<(), Unproved> {
         self.check_author_of(reply, message, registry).await?;
-        if !self.checks() {
-            return Ok(());
-        }
         self.check_holder(reply.from_account_id.as_deref().unwrap_or_default(), capability, registry).await
     }
 
@@ -143,13 +140,13 @@ impl Auth {
 
     /// Whether the account may answer for the capability, in any way (rule 17): everybody who has heard of the message
     /// could else.
-    async fn check_holder(
+    pub(crate) async fn check_holder(
         &self,
         account: &str,
         capability: Option<&str>,
         registry: &RegistryClient,
     ) -> Result<(), Unproved> {
-        let Some(capability) = capability else { return Ok(()) };
+        let Some(capability) = capability.filter(|_| self.checks()) else { return Ok(()) };
         if self.holders.serves(account, capability, registry).await? {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use agentnet_proto::{
-    AccountId, ErrorCode, StreamFrame,
+    AccountId, Capability, ErrorCode, StreamFrame,
     signature::PublicKey,
     stream::{MAX_FRAMES_PER_SECOND, StreamEnd, StreamError},
 };
@@ -63,6 +63,8 @@ struct State {
     assembly: Assembly,
     /// Who sends; of a request to a capability known with the first frame.
     from: Option<AccountId>,
+    /// The capability that was asked: its sender serves it.
+    capability: Option<Capability>,
     heard: Instant,
     asked: Option<Instant>,
     looked_up: Option<Instant>,
@@ -119,6 +121,7 @@ impl Following {
             state: Mutex::new(State {
                 assembly: Assembly::new(parts),
                 from,
+                capability: None,
                 heard: now,
                 asked: None,
                 looked_up: None,
@@ -135,6 +138,17 @@ impl Following {
     /// Whose frames count, now that it is known.
     pub(crate) fn expect(&self, from: AccountId) {
         self.lock().from.get_or_insert(from);
+    }
+
+    /// Frames count from who serves this capability.
+    pub(crate) fn expect_holder(&self, capability: Capability) {
+        self.lock().capability = Some(capability);
+    }
+
+    /// The capability that whoever sends the first frame must serve.
+    pub(super) fn wanted_of_sender(&self) -> Option<Capability> {
+        let state = self.lock();
+        if state.from.is_none() { state.capability.clone() } else { None }
     }
 
     /// Whether anything was heard of its sender.

@@ -9,7 +9,7 @@ use async_nats::Message;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::{error::Error, node::Inner, send::Extras};
+use crate::{auth::Unproved, error::Error, node::Inner, send::Extras};
 
 /// Longest wait for room in the connection's queue before a frame is left to its repetition.
 const PUBLISH_WAIT: Duration = Duration::from_secs(1);
@@ -84,7 +84,16 @@ impl Inner {
         }
         let now = Instant::now();
         let known = following.as_ref().filter(|_| !is_control).and_then(|following| following.key(now));
-        match self.auth.check_frame(from.as_str(), known, message, &self.registry).await {
+        let wanted =
+            following.as_ref().filter(|_| !is_control).and_then(|following| following.wanted_of_sender());
+        let checked = async {
+            let key = self.auth.check_frame(from.as_str(), known, message, &self.registry).await?;
+            let wanted = wanted.as_ref().map(AsRef::as_ref);
+            self.auth.check_holder(from.as_str(), wanted, &self.registry).await?;
+            Ok(key)
+        };
+        let checked: Result<_, Unproved> = checked.await;
+        match checked {
             Err(unproved) => {
                 tracing::debug!(code = unproved.code().as_str(), stream = id, "frame not proved");
                 return self.frame_refused("not proved", id);
