@@ -106,7 +106,7 @@ impl P2p {
     }
 
     /// Asks for work with files beside the data, by names of the sender's choice. They are put into the network first, and the
-    /// agent gets references to them, by these names, in the data's `files`: [`P2pTask::get_file`] reads them there. The network
+    /// agent gets references to them, by these names, in the data's `files`: [`P2pTask::get_file`](super::P2pTask::get_file) reads them there. The network
     /// keeps them for a day.
     ///
     /// # Errors

@@ -123,17 +123,18 @@ fn disposition(info: &BlobInfo) -> String {
 /// The bytes as they come. What goes wrong on the way ends the connection: a client sees that it hasn't everything.
 fn content(app: &App, seat: &Seat, blob_id: &str, first: u64, length: u64) -> Body {
     let (reader, mut writer) = tokio::io::duplex(BUFFER);
-    let (far, mut how_far) = watch::channel(0_u64);
-    let get = seat.node.blobs().get(blob_id).range(first, Some(length)).progress(move |progress| {
-        far.send_replace(progress.done);
-    });
+    // Whatever the network gives or the client takes is a step.
+    let (steps, mut stepped) = watch::channel(0_u64);
+    let step = move |steps: &watch::Sender<u64>| steps.send_modify(|n| *n = n.wrapping_add(1));
+    let given = steps.clone();
+    let get = seat.node.blobs().get(blob_id).range(first, Some(length)).progress(move |_| step(&given));
     let idle = app.config.http.transfer_idle + Duration::from_secs(1);
     let task = tokio::spawn(async move {
         let mut writing = std::pin::pin!(get.to_writer(&mut writer));
         loop {
             tokio::select! {
                 ended = writing.as_mut() => return ended.map(drop).map_err(|error| error.to_string()),
-                moved = timeout(idle, how_far.changed()) => match moved {
+                moved = timeout(idle, stepped.changed()) => match moved {
                     Ok(Ok(())) => {}
                     // The last word was said: what is left is to be read.
                     Ok(Err(_)) => return writing.await.map(drop).map_err(|error| error.to_string()),
@@ -151,7 +152,8 @@ fn content(app: &App, seat: &Seat, blob_id: &str, first: u64, length: u64) -> Bo
         tracing::debug!(error = failed, "a file was cut off");
         Some(Err(std::io::Error::other(failed)))
     });
-    Body::from_stream(ReaderStream::with_capacity(reader, 64 * 1024).chain(ended))
+    let taken = ReaderStream::with_capacity(reader, 64 * 1024).inspect(move |_| step(&steps));
+    Body::from_stream(taken.chain(ended))
 }
 
 #[cfg(test)]

@@ -286,7 +286,7 @@ impl RunningP2p {
         self.ws_addr
     }
 
-    /// The URL of HTTP for clients on this machine, as [`AgentEstimator`](crate::P2p) takes it.
+    /// The URL of HTTP for clients on this machine, as `AgentEstimator` takes it.
     pub fn api_url(&self) -> String {
         format!("http://{}", here(self.api_addr))
     }
