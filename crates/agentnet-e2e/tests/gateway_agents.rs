@@ -159,6 +159,11 @@ async fn agents_are_started_for_sessions_in_open_mode() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agents_are_started_for_sessions_in_signed_mode() {
+    hosting(Stack::signed().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agents_are_started_for_sessions_in_secure_mode() {
     hosting(Stack::secure(&[]).await).await;
 }
@@ -195,8 +200,11 @@ impl Doomed {
             .stderr(Stdio::null());
         command.env(ADDR_FILE, &file).env("NATS_URL", stack.nats.url()).env("GATEWAY_LISTEN", "127.0.0.1:0");
         command.env("AGENTNET_DEPLOYMENT", "e2e").envs(QUICK).envs(stack.settings().iter().copied());
-        if stack.seeds.is_some() {
-            command.env("AGENTNET_NKEY_SEED", stack.identity("gateway").key().expose_nkey_seed());
+        let seed = stack.identity("gateway").key().expose_nkey_seed();
+        match stack.settings().iter().find(|(name, _)| *name == "AGENTNET_SECURITY") {
+            Some((_, "secure")) => drop(command.env("AGENTNET_NKEY_SEED", seed)),
+            Some(_) => drop(command.env("GATEWAY_KEY_SEED", seed)),
+            None => {}
         }
         let child = command.spawn().unwrap();
         until(|| file.exists()).await;
@@ -237,8 +245,7 @@ async fn talker(stack: &Stack, provider: &str, may: &Arc<Semaphore>) -> AgentNod
     started.await.unwrap()
 }
 
-/// What two agents say while one gateway after the other looks after them. `asked` is whether the gateway dies while an agent
-/// is at work, or with an answer that wasn't passed on.
+/// What two agents say while one gateway after the other looks after them.
 async fn taken_over(stack: &Stack) {
     let dir = tempfile::tempdir().unwrap();
     let survivor = stack.gateway(&QUICK).await;
@@ -294,6 +301,11 @@ async fn stored(gateway: &RunningGateway, session: &str, token: &str) -> (usize,
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_gateway_goes_on_with_two_agents_in_open_mode() {
     taken_over(&Stack::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_gateway_goes_on_with_two_agents_in_signed_mode() {
+    taken_over(&Stack::signed().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -270,6 +270,11 @@ async fn files_come_beside_questions_in_open_mode() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_come_beside_questions_in_signed_mode() {
+    beside_questions(&Stack::signed().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_come_beside_questions_in_secure_mode() {
     beside_questions(&Stack::secure(&[]).await).await;
 }

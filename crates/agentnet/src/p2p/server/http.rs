@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{P2pCall, P2pForm, files, p2p_query},
-    Served, max_file,
+    Served,
 };
 use crate::{blobs::BlobSource, error::Error};
 
@@ -104,7 +104,7 @@ pub(super) async fn estimate(State(served): State<Served>, request: Request) -> 
 
 /// A form whose files become the agent's own files of the network, as they come.
 async fn form(served: &Served, mut request: Request) -> Result<Value, Refused> {
-    request.extensions_mut().insert(axum::extract::DefaultBodyLimit::max(MAX_FILES * max_file()));
+    request.extensions_mut().insert(axum::extract::DefaultBodyLimit::max(MAX_FILES * super::MAX_FILE));
     let unreadable =
         |detail: String| refused(ErrorCode::InvalidField, format!("the form can't be read: {detail}"));
     let mut parts =
@@ -113,7 +113,8 @@ async fn form(served: &Served, mut request: Request) -> Result<Value, Refused> {
     while let Some(part) = parts.next_field().await.map_err(|error| unreadable(error.body_text()))? {
         let name = part.name().unwrap_or_default().to_owned();
         let file = part.file_name().map(str::to_owned);
-        let max = if file.is_some() { max_file() } else { super::MAX_BODY - form.len().min(super::MAX_BODY) };
+        let max =
+            if file.is_some() { super::MAX_FILE } else { super::MAX_BODY - form.len().min(super::MAX_BODY) };
         let content_type = part.content_type().map(str::to_owned);
         let mut left = max;
         let bytes = Box::pin(part.map(move |chunk| match chunk {

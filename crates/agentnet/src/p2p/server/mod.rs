@@ -34,9 +34,9 @@ use crate::{
 
 /// Longest time of one handler unless set.
 const WORK_TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest JSON body unless set, in bytes: the limit of the seed's frames.
+/// Largest JSON body, in bytes: the limit of the seed's frames.
 const MAX_BODY: usize = 2 << 20;
-/// Largest file that comes with a question unless set, in bytes.
+/// Largest file that comes with a question, in bytes.
 const MAX_FILE: usize = 100 << 20;
 /// How long a stop waits for questions under way.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -330,9 +330,4 @@ fn here(mut addr: SocketAddr) -> SocketAddr {
         addr.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     addr
-}
-
-/// Largest file that comes with a question, in bytes.
-pub(super) const fn max_file() -> usize {
-    MAX_FILE
 }
