@@ -307,6 +307,27 @@ fn the_demo_talks_within_seconds() {
 }
 
 #[test]
+fn http_is_served_over_tls_when_asked_for() {
+    take_usual_ports();
+    let place = Place::new();
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let (cert, key) = (place.file("cert.pem"), place.file("key.pem"));
+    fs::write(&cert, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let up = place.up(&["--open", "--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()]);
+    let ready = up.ready();
+    let gateway = ready["gateway_url"].as_str().unwrap();
+    assert!(gateway.starts_with("https://"), "{gateway}");
+    // What isn't TLS is answered with nothing that is HTTP.
+    let mut plain = TcpStream::connect(gateway.trim_start_matches("https://")).unwrap();
+    plain.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    // The end may come as a reset.
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/"), "{answer:?}");
+}
+
+#[test]
 fn bad_settings_are_named_before_anything_starts() {
     let place = Place::new();
     let dir = place.file("data");
@@ -335,6 +356,7 @@ fn bad_settings_are_named_before_anything_starts() {
 fn up_says_what_it_does_not_take() {
     let place = Place::new();
     place.run(&["up", "--nats-url", "nats://x@h:1"]).exits(2).warns("--nats-port");
+    place.run(&["up", "--tls-cert", "cert.pem"]).exits(2).warns("--tls-key");
     let file = place.file("no/such/dir");
     fs::write(place.file("no"), "a file").unwrap();
     let ran = place.run(&["up", "--data-dir", file.to_str().unwrap()]).exits(2).warns("error: io");

@@ -216,3 +216,38 @@ async fn agents_are_asked_by_name_over_http_and_one_socket() {
     assert_eq!(got["asked"], "estimate");
     assert!(p2p.send_recv("@nobody", json!({})).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_histories_are_read_by_pages() {
+    const ALL: usize = 1100;
+    let stack = Stack::start().await;
+    let gateway = stack.gateway(&[]).await;
+    let agent = stack.node("helper").start().await.unwrap();
+    let manager = ChatManager::new(&agent);
+    manager.join("long").await.unwrap();
+    let said = futures_util::stream::iter((0..ALL).map(|n| {
+        let manager = manager.clone();
+        async move { manager.add_message("long", ChatRole::User, &format!("m{n}"), None).await.unwrap() }
+    }));
+    let said = futures_util::StreamExt::buffer_unordered(said, 64);
+    assert_eq!(futures_util::StreamExt::count(said).await, ALL);
+    manager.delete_message("long", 100).await.unwrap();
+    let (mut before, mut numbers, mut pages) = (String::new(), Vec::new(), 0);
+    loop {
+        let path = format!("/chat/sessions/long/messages?limit=500{before}");
+        let (status, page) = call(&gateway, Method::GET, &path, None, None).await;
+        assert_eq!((status, &page["total"]), (200, &json!(ALL - 1)), "{page}");
+        let messages = page["messages"].as_array().unwrap();
+        let part: Vec<u64> = messages.iter().map(|message| message["index"].as_u64().unwrap()).collect();
+        numbers.splice(0..0, part);
+        pages += 1;
+        let Some(next) = page["next_before"].as_u64() else { break };
+        before = format!("&before={next}");
+    }
+    let expected: Vec<u64> = (0..ALL as u64).filter(|n| *n != 100).collect();
+    assert_eq!((numbers == expected, pages), (true, 3));
+    // The same for agents.
+    let last = manager.page("long", None, 500).await.unwrap();
+    assert_eq!((last.messages.len(), last.next_before, last.total), (500, Some(600), ALL - 1));
+    assert_eq!(manager.page("long", Some(3), 500).await.unwrap().messages.len(), 3);
+}

@@ -28,6 +28,7 @@ pub mod security;
 pub mod signature;
 pub mod skim;
 pub mod stream;
+pub mod sub_system;
 pub mod subject;
 pub mod timestamp;
 pub mod username;
@@ -43,5 +44,6 @@ pub use receipt::{FailedMessage, Receipt, ReceiptStatus, StoredNotice, StoredRec
 pub use secret_text::SecretText;
 pub use security::Security;
 pub use stream::StreamFrame;
+pub use sub_system::SubSystem;
 pub use subject::{AccountId, Capability, EventType, Subject, Token};
 pub use timestamp::Timestamp;

@@ -175,7 +175,8 @@ proptest! {
         })?;
         reads_back(&ListRequest { account_id: a.clone(), capability: b.clone(), cursor: c.clone(), limit, ..ListRequest::default() })?;
         reads_back(&SearchRequest {
-            query: text.clone(), capability: a.clone(), status: b.clone(), online_only: on, limit
+            query: text.clone(), capability: a.clone(), status: b.clone(), online_only: on, limit,
+            sub_system_type: c.clone(),
         })?;
         reads_back(&ThreadListRequest {
             query: text.clone(),

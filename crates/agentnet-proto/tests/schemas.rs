@@ -100,6 +100,7 @@ fn all() -> Vec<(&'static str, Value)> {
         ("capability_grant_request", schema::<rpc::CapabilityGrantRequest>()),
         ("capability_list_request", schema::<rpc::CapabilityListRequest>()),
         ("capability_list_response", schema::<rpc::CapabilityListResponse>()),
+        ("sub_system", schema::<agentnet_proto::SubSystem>()),
         ("blob_ref", schema::<agentnet_proto::blob::BlobRef>()),
         ("blob_begin_request", schema::<rpc::BlobBeginRequest>()),
         ("blob_begin_response", schema::<rpc::BlobBeginResponse>()),

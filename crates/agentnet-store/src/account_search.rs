@@ -24,6 +24,8 @@ pub struct AccountFilter<'a> {
     pub query: &'a str,
     /// Exactly this capability.
     pub capability: Option<&'a str>,
+    /// A system of its own of exactly this type.
+    pub sub_system_type: Option<&'a str>,
     /// Exactly this account status.
     pub status: Option<&'a str>,
     /// Private accounts are shown to themselves and, with `None`, to everybody.
@@ -107,6 +109,10 @@ fn push_filter(sql: &mut QueryBuilder<Postgres>, filter: &AccountFilter<'_>) {
     }
     if let Some(capability) = filter.capability {
         sql.push(" AND a.capabilities @> ").push_bind(Json([capability.to_owned()]));
+    }
+    if let Some(kind) = filter.sub_system_type {
+        sql.push(" AND (a.metadata #> '{metadata,sub_systems}') @> ");
+        sql.push_bind(Json(serde_json::json!([{ "sub_system_type": kind }])));
     }
     if let Some(reader) = filter.public_for {
         sql.push(" AND (a.visibility <> 'private' OR a.account_id = ").push_bind(reader.to_owned()).push(")");

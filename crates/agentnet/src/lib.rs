@@ -106,7 +106,7 @@ mod wrapper;
 pub use agentnet_proto as proto;
 pub use auth::Signer;
 pub use blobs::{BlobSource, Blobs, GetBlob, Progress, PutBlob};
-pub use chat::ChatManager;
+pub use chat::{ChatManager, ChatPage};
 pub use error::{Error, ErrorKind};
 pub use groups::{Invitation, InvitationAnswer};
 pub use handlers::{HandlerGuard, On, QuickSend};
@@ -116,7 +116,11 @@ pub use login::Login;
 pub use metrics::{Latencies, MetricsSnapshot, UsernameCache};
 pub use node::{AgentNode, AgentNodeBuilder, Observation, Observed};
 pub use outbox::OutboxPolicy;
-pub use p2p::{P2p, P2pCall, P2pHandlers};
+#[cfg(feature = "estimator")]
+pub use p2p::AgentEstimator;
+pub use p2p::{P2p, P2pCall, P2pFile, P2pForm, P2pHandlers, P2pTask, p2p_query};
+#[cfg(feature = "serve_p2p")]
+pub use p2p::{P2pServer, RunningP2p, serve_p2p};
 pub use registry::{REGISTER_TIMEOUT, RPC_TIMEOUT, RegistryClient, list_online_agents};
 pub use request::{Reply, RequestMessage};
 pub use sdk::{Sdk, SdkBuilder, SdkResult, ThreadSession, new_thread_id};

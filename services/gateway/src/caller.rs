@@ -116,7 +116,7 @@ impl Caller {
 
 /// The address of the client's end.
 pub(crate) fn address(parts: &Parts) -> std::net::IpAddr {
-    parts.extensions.get::<Peer>().map_or([0, 0, 0, 0].into(), |peer| peer.0.ip())
+    parts.extensions.get::<Peer>().map_or([0, 0, 0, 0].into(), |peer| peer.ip)
 }
 
 pub(crate) fn not_authenticated() -> Problem {

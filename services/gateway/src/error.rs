@@ -1,6 +1,6 @@
 //! Why the gateway couldn't start or stopped.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 /// Why the gateway couldn't start or stopped. `#[source]` has the cause.
 #[derive(Debug, thiserror::Error)]
@@ -28,5 +28,14 @@ pub enum GatewayError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// Certificate or key can't be used.
+    #[error("{} can't be used for TLS; GATEWAY_TLS_CERT and GATEWAY_TLS_KEY name PEM files that belong together", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }

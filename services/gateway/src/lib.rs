@@ -15,6 +15,7 @@
 //! | `rates` | how often who may ask |
 //! | `sockets` | what all WebSockets have in common |
 //! | `network` | the network API: agents, threads, messages, live streams |
+//! | `blobs` | files up and down, in parts |
 //! | `auth` | logging in, tokens, tickets, API keys |
 //! | `connect` | the Agent-connect API: chat sessions, agents |
 //! | `chat` | the chat server |
@@ -26,11 +27,13 @@
 
 mod app;
 mod auth;
+mod blobs;
 mod caller;
 mod chat;
 pub mod config;
 mod connect;
 mod error;
+mod flags;
 mod http;
 mod machines;
 mod network;
@@ -46,4 +49,5 @@ mod tokens;
 
 pub use config::Config;
 pub use error::GatewayError;
+pub use flags::Flags;
 pub use service::{Gateway, Handle};

@@ -18,7 +18,7 @@ use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::{app::App, auth, chat, connect, http::ProblemBody, network, p2p, status};
+use crate::{app::App, auth, blobs, chat, connect, http::ProblemBody, network, p2p, status};
 
 /// Where the document is.
 const DOCUMENT: &str = "/openapi.json";
@@ -44,6 +44,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(auth::routes())
         .merge(connect::routes())
         .merge(network::routes())
+        .merge(blobs::routes())
         .merge(chat::routes())
         .merge(p2p::routes())
 }
@@ -118,7 +119,11 @@ fn schemas() -> Map<String, Value> {
         rpc::ThreadStatusResponse,
         rpc::ThreadMessagesResponse,
         rpc::MessageSearchResponse,
+        rpc::BlobInfo,
+        rpc::BlobListResponse,
+        rpc::BlobDeleteResponse,
         network::PostedMessage,
+        network::SubSystems,
         auth::Token,
         auth::TokenVerification,
         auth::LoggedOut,

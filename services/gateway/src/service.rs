@@ -23,9 +23,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     app::App,
-    config::Config,
+    config::{Config, Listen},
     error::GatewayError,
-    http::{self, Listener},
+    http::{self, Listener, Serving, Tls},
     openapi,
     own::Own,
     seats::{Entry, Seats},
@@ -41,12 +41,15 @@ const GOODBYE: Duration = Duration::from_secs(3);
 pub struct Gateway {
     app: App,
     listeners: Vec<Listener>,
+    tls: Option<Arc<Tls>>,
 }
 
 /// Where a running gateway is.
 #[derive(Clone, Debug)]
 pub struct Handle {
+    listens: Arc<[Listen]>,
     addrs: Arc<[SocketAddr]>,
+    secure: bool,
     slow: Arc<AtomicU64>,
 }
 
@@ -61,6 +64,11 @@ impl Handle {
         &self.addrs
     }
 
+    /// The same with their faces, as `GATEWAY_LISTEN` takes them.
+    pub fn listens(&self) -> &[Listen] {
+        &self.listens
+    }
+
     /// The URL of its first address, for clients on this machine.
     pub fn url(&self) -> Option<String> {
         let mut addr = *self.addrs.first()?;
@@ -70,7 +78,8 @@ impl Handle {
                 SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
             });
         }
-        Some(format!("http://{addr}"))
+        let scheme = if self.secure { "https" } else { "http" };
+        Some(format!("{scheme}://{addr}"))
     }
 }
 
@@ -90,9 +99,13 @@ impl Service for Gateway {
         let nats = deps.nats.0;
         // First, because nothing is in anybody's way yet if it fails.
         let mut listeners = Vec::with_capacity(config.http.listen.len());
-        for addr in &config.http.listen {
-            listeners.push(Listener::bind(*addr).await?);
+        for listen in &config.http.listen {
+            listeners.push(Listener::bind(*listen).await?);
         }
+        let tls = match &config.http.tls {
+            Some(files) => Some(Tls::load(files).await?),
+            None => None,
+        };
         let entry = Entry::of(&config, &nats)?;
         let own = Arc::new(Own::enter(&entry, &nats, &config).await?);
         let asked = Arc::clone(&own);
@@ -105,40 +118,48 @@ impl Service for Gateway {
         });
         let seats = Seats::new(entry, Arc::clone(&own), config.seats);
         let app = App::new(config, own, seats, deps.health);
-        let addrs: Arc<[SocketAddr]> = listeners.iter().map(Listener::addr).collect();
-        for addr in addrs.iter() {
-            tracing::info!(%addr, "the gateway listens");
+        let listens: Arc<[Listen]> = listeners.iter().map(Listener::listen).collect();
+        for listen in listens.iter() {
+            tracing::info!(addr = %listen.addr, face = listen.face.as_str(), tls = tls.is_some(), "the gateway listens");
         }
-        let handle = Handle { addrs, slow: Arc::clone(&app.slow) };
-        Ok((Self { app, listeners }, handle))
+        let addrs = listens.iter().map(|listen| listen.addr).collect();
+        let handle = Handle { listens, addrs, secure: tls.is_some(), slow: Arc::clone(&app.slow) };
+        Ok((Self { app, listeners, tls }, handle))
     }
 
     /// Answers until a stop; then tells live streams, finishes requests, and ends its sessions in order.
     async fn run(self, shutdown: Shutdown) -> Result<(), GatewayError> {
-        let Self { app, listeners } = self;
+        let Self { app, listeners, tls } = self;
         let rules = Arc::new(app.config.http.clone());
-        let room = Arc::new(Semaphore::new(rules.max_connections));
         let connections = TaskTracker::new();
-        let router = http::wrap(openapi::router(), &app);
+        let serving = Serving {
+            router: http::wrap(openapi::router(), &app),
+            room: Arc::new(Semaphore::new(rules.max_connections)),
+            rules,
+            tls: tls.clone(),
+            tracker: connections.clone(),
+        };
         let accepting = TaskTracker::new();
         for listener in listeners {
-            accepting.spawn(listener.serve(
-                router.clone(),
-                Arc::clone(&rules),
-                Arc::clone(&room),
-                connections.clone(),
-                shutdown.clone(),
-            ));
+            accepting.spawn(listener.serve(serving.clone(), shutdown.clone()));
         }
+        drop(serving);
         accepting.close();
         let mut sweep = interval(SWEEP_EVERY);
         let own = Arc::clone(&app.own);
         let mut renew = std::pin::pin!(own.renew());
+        let mut certificates = std::pin::pin!(async {
+            match &tls {
+                Some(tls) => tls.watch().await,
+                None => std::future::pending().await,
+            }
+        });
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.requested() => break,
                 () = &mut renew => {}
+                () = &mut certificates => {}
                 _ = sweep.tick() => {
                     app.limits.sweep();
                     app.seats.sweep();

@@ -1,18 +1,26 @@
 //! Whether the gateway works, as the seeds' clients ask.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
+use agentnet_proto::ErrorCode;
 use axum::{
     Json,
-    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
-    http::{HeaderMap, StatusCode, Uri},
+    extract::{FromRequestParts, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
+    http::{HeaderMap, StatusCode, Uri, request::Parts},
     response::{IntoResponse as _, Response},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{app::App, caller::Caller, chat, http::Problem};
+use crate::{
+    app::App,
+    caller::Caller,
+    chat,
+    config::Face,
+    http::{Peer, Problem},
+    p2p,
+};
 
 /// How long each check may take.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -27,7 +35,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
 pub(crate) struct GatewayHealth {
     /// `healthy` or `unhealthy`.
     status: &'static str,
-    /// Always `agentnet-gateway`.
+    /// Which face it is: `agentnet-gateway`, or `agentnet-connect`, `agentnet-chat`, `agentnet-p2p` at a listener of theirs.
     service: &'static str,
     /// Its version.
     version: &'static str,
@@ -46,12 +54,23 @@ pub(crate) struct HealthCheck {
     ok: bool,
 }
 
-async fn look(app: &App) -> (StatusCode, Json<GatewayHealth>) {
+/// The door that a request came in by.
+pub(crate) struct At(pub(crate) Face);
+
+impl<S: Send + Sync> FromRequestParts<S> for At {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get::<Peer>().map_or(Face::All, |peer| peer.face)))
+    }
+}
+
+async fn look(app: &App, face: Face) -> (StatusCode, Json<GatewayHealth>) {
     let report = app.health.run(WITHIN).await;
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = GatewayHealth {
         status: if report.ready { "healthy" } else { "unhealthy" },
-        service: "agentnet-gateway",
+        service: face.service(),
         version: env!("CARGO_PKG_VERSION"),
         timestamp: app.now(),
         checks: report
@@ -63,20 +82,26 @@ async fn look(app: &App) -> (StatusCode, Json<GatewayHealth>) {
     (status, Json(body))
 }
 
-/// How the gateway is; on an upgrade the chat server
+/// How the gateway is; on an upgrade the chat server, or the P2P module at a listener of its own
 #[utoipa::path(get, path = "/", tag = "health",
     responses((status = 200, body = ref("#/components/schemas/GatewayHealth")),
         (status = 503, body = ref("#/components/schemas/GatewayHealth"))))]
 pub(crate) async fn root(
     State(app): State<App>,
+    At(face): At,
     caller: Result<Caller, Problem>,
     uri: Uri,
     headers: HeaderMap,
     socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    match socket {
-        Ok(socket) => chat::open(&app, caller, &uri, &headers, socket).await,
-        Err(_) => Ok(look(&app).await.into_response()),
+    let Ok(socket) = socket else { return Ok(look(&app, face).await.into_response()) };
+    match face {
+        Face::All | Face::Chat => chat::open(&app, caller, &uri, &headers, socket).await,
+        Face::P2p => p2p::open(&app, caller, &uri, &headers, socket),
+        Face::Connect => {
+            let detail = "no WebSocket is here; sessions have theirs at /api/chat/ws/{session_id}";
+            Err(Problem::new(ErrorCode::NotFound, detail))
+        }
     }
 }
 
@@ -84,6 +109,6 @@ pub(crate) async fn root(
 #[utoipa::path(get, path = "/health", tag = "health",
     responses((status = 200, body = ref("#/components/schemas/GatewayHealth")),
         (status = 503, body = ref("#/components/schemas/GatewayHealth"))))]
-pub(crate) async fn health(State(app): State<App>) -> (StatusCode, Json<GatewayHealth>) {
-    look(&app).await
+pub(crate) async fn health(State(app): State<App>, At(face): At) -> (StatusCode, Json<GatewayHealth>) {
+    look(&app, face).await
 }

@@ -1,6 +1,6 @@
 //! Limits of what a request may hold. What passes can be stored, compared and put into subjects.
 
-use agentnet_proto::{AccountId, ErrorCode, RpcError};
+use agentnet_proto::{AccountId, ErrorCode, RpcError, SubSystem};
 use serde_json::{Map, Value};
 
 /// Longest agent id or capability, in characters.
@@ -70,7 +70,8 @@ pub(crate) fn told(capabilities: &[String], metadata: &Map<String, Value>) -> Re
     for capability in capabilities {
         name("capabilities", capability, MAX_NAME)?;
     }
-    self::metadata("metadata", metadata, MAX_METADATA)
+    self::metadata("metadata", metadata, MAX_METADATA)?;
+    SubSystem::all_of(metadata).map(drop)
 }
 
 /// A JSON object of at most `max` bytes that Postgres can hold.

@@ -119,3 +119,26 @@ async fn figures(pool: &sqlx::PgPool) -> (i64, i64) {
         .await
         .unwrap()
 }
+
+#[tokio::test]
+async fn accounts_are_found_by_their_systems_through_an_index() {
+    let world = World::new().await;
+    let fill = "INSERT INTO agent_accounts (account_id, username, display_name, created_at, updated_at, metadata) \
+                SELECT 'acct_' || n, 'user' || n, 'user', now(), now(), CASE WHEN n % 5000 = 0 THEN \
+                '{\"metadata\": {\"sub_systems\": [{\"sub_system_id\": \"a\", \"sub_system_type\": \"rare\"}]}}'::jsonb \
+                WHEN n % 2 = 0 THEN \
+                '{\"metadata\": {\"sub_systems\": [{\"sub_system_id\": \"a\", \"sub_system_type\": \"common\"}]}}'::jsonb \
+                ELSE '{}'::jsonb END FROM generate_series(1, 20000) AS n";
+    for statement in [fill, "ANALYZE agent_accounts"] {
+        sqlx::query(statement).execute(&world.pool).await.unwrap();
+    }
+    let registry = world.registry(&[]).await;
+    let before = scans(&world, "agent_accounts_sub_systems").await;
+    eventually(PATIENCE, || async {
+        let answer = world.call("search", json!({"sub_system_type": "rare"})).await;
+        assert_eq!(answer["results"].as_array().map(Vec::len), Some(4), "{answer}");
+        (scans(&world, "agent_accounts_sub_systems").await > before).then_some(())
+    })
+    .await;
+    registry.stop().await;
+}

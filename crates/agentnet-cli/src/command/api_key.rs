@@ -1,7 +1,7 @@
 //! `agentnet api-key create | list | revoke`: keys for machines that come in over HTTP.
 
 use agentnet::proto::rpc::{
-    API_KEY_SCOPES, ApiKeyCreateRequest, ApiKeyListRequest, ApiKeyRevokeRequest, ApiKeyRow,
+    self, API_KEY_SCOPES, ApiKeyCreateRequest, ApiKeyListRequest, ApiKeyRevokeRequest, ApiKeyRow,
 };
 
 use super::Context;
@@ -15,6 +15,9 @@ use crate::{
         time,
     },
 };
+
+/// Name of its connections.
+const LINK: &str = "agentnet-cli-api-key";
 
 /// Keys for machines that come in over HTTP
 #[derive(Debug, clap::Args)]
@@ -81,7 +84,6 @@ pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
 }
 
 async fn create(ctx: &Context, args: Create) -> Result<(), Failure> {
-    let link = ctx.connect("agentnet-cli-api-key").await?;
     let request = ApiKeyCreateRequest {
         account_id: None,
         target: args.account,
@@ -89,8 +91,7 @@ async fn create(ctx: &Context, args: Create) -> Result<(), Failure> {
         scopes: args.scopes,
         expires_at: args.expires,
     };
-    let answer = link.registry(args.rpc.timeout).api_key_create(&request).await?;
-    link.close().await;
+    let answer = ctx.ask::<rpc::ApiKeyCreate>(LINK, &args.rpc, &request).await?;
     ctx.out.show(&answer, |answer| {
         ctx.out.line(paint(BOLD, clean(answer.api_key.expose())))?;
         let until = answer.key.expires_at.as_deref();
@@ -102,10 +103,8 @@ async fn create(ctx: &Context, args: Create) -> Result<(), Failure> {
 }
 
 async fn list(ctx: &Context, args: List) -> Result<(), Failure> {
-    let link = ctx.connect("agentnet-cli-api-key").await?;
     let request = ApiKeyListRequest { account_id: None, target: args.account };
-    let answer = link.registry(args.rpc.timeout).api_key_list(&request).await?;
-    link.close().await;
+    let answer = ctx.ask::<rpc::ApiKeyList>(LINK, &args.rpc, &request).await?;
     ctx.out.show(&answer, |answer| {
         if answer.keys.is_empty() {
             return ctx.out.line(paint(DIM, "No keys."));
@@ -137,10 +136,8 @@ fn row(key: &ApiKeyRow) -> Vec<String> {
 }
 
 async fn revoke(ctx: &Context, args: Revoke) -> Result<(), Failure> {
-    let link = ctx.connect("agentnet-cli-api-key").await?;
     let request = ApiKeyRevokeRequest { account_id: None, key_id: args.key_id };
-    let answer = link.registry(args.rpc.timeout).api_key_revoke(&request).await?;
-    link.close().await;
+    let answer = ctx.ask::<rpc::ApiKeyRevoke>(LINK, &args.rpc, &request).await?;
     ctx.out.show(&answer, |answer| {
         ctx.out.line(format!("{} ({}) is revoked.", clean(&answer.key.name), clean(&answer.key.key_id)))
     })

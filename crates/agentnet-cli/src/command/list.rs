@@ -20,6 +20,9 @@ pub struct Args {
     /// Only sessions with exactly this capability
     #[arg(long)]
     pub capability: Option<String>,
+    /// Only sessions with a system of their own of this type, such as `p2p-system`
+    #[arg(long, value_name = "TYPE")]
+    pub sub_system_type: Option<String>,
     /// Only sessions that are `online`, or `late` with their heartbeat
     #[arg(long)]
     pub status: Option<String>,
@@ -44,6 +47,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
     let link = ctx.connect("agentnet-cli-list").await?;
     let request = ListRequest {
         capability: args.capability,
+        sub_system_type: args.sub_system_type,
         status: args.status,
         account_id: args.account_id,
         limit: args.limit,

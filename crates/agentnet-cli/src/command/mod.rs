@@ -42,10 +42,11 @@ mod typed;
 
 use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
 
-use agentnet::{AgentNodeBuilder, Identity};
+use agentnet::{AgentNodeBuilder, Identity, proto::rpc::Rpc};
 use tokio::{runtime, signal};
 
 use crate::{
+    args::RpcTimeout,
     cli::{Command, Global},
     failure::Failure,
     network::{self, Link, Network, context::UserIdentity},
@@ -89,6 +90,22 @@ impl Context {
             Some(name) if link.signer().is_none() => link.signed_by(&Identity::load(&name)?).await,
             _ => Ok(link),
         }
+    }
+
+    /// One question to the registry, over a connection of its own.
+    ///
+    /// # Errors
+    /// As [`Context::connect`]; what the registry or the network answered.
+    pub async fn ask<R: Rpc>(
+        &self,
+        name: &str,
+        within: &RpcTimeout,
+        request: &R::Request,
+    ) -> Result<R::Response, Failure> {
+        let link = self.connect(name).await?;
+        let answer = link.registry(within.timeout).call::<R>(request).await;
+        link.close().await;
+        Ok(answer?)
     }
 
     /// Which identity to act as, if one was named: `--as`, else `AGENTNET_IDENTITY`.

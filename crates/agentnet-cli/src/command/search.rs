@@ -23,6 +23,9 @@ pub struct Args {
     /// Only accounts with exactly this capability
     #[arg(long)]
     pub capability: Option<String>,
+    /// Only accounts with a system of their own of this type, such as `p2p-system`
+    #[arg(long, value_name = "TYPE")]
+    pub sub_system_type: Option<String>,
     /// Only accounts of this status: `online`, `offline`, `active`, `suspended`
     #[arg(long)]
     pub status: Option<String>,
@@ -45,6 +48,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
     let request = SearchRequest {
         query: args.query,
         capability: args.capability,
+        sub_system_type: args.sub_system_type,
         limit: Some(args.limit),
         online_only: args.online_only,
         status: args.status,

@@ -1,7 +1,7 @@
 //! `agentnet user create | list | password | disable | enable`: people, who come in over HTTP.
 
 use agentnet::proto::rpc::{
-    StandingRequest, UserCreateRequest, UserListRequest, UserResponse, UserRow, UserSetPasswordRequest,
+    self, StandingRequest, UserCreateRequest, UserListRequest, UserResponse, UserRow, UserSetPasswordRequest,
 };
 
 use super::{
@@ -18,6 +18,9 @@ use crate::{
         time,
     },
 };
+
+/// Name of its connections.
+const LINK: &str = "agentnet-cli-user";
 
 /// People, who come in over HTTP with a password
 #[derive(Debug, clap::Args)]
@@ -113,9 +116,7 @@ async fn create(ctx: &Context, args: Create) -> Result<(), Failure> {
         role: args.operator.then(|| "operator".to_owned()),
         ..UserCreateRequest::default()
     };
-    let link = ctx.connect("agentnet-cli-user").await?;
-    let answer = link.registry(args.rpc.timeout).user_create(&request).await?;
-    link.close().await;
+    let answer = ctx.ask::<rpc::UserCreate>(LINK, &args.rpc, &request).await?;
     report(ctx, &answer, "may log in")
 }
 
@@ -124,25 +125,19 @@ async fn password(ctx: &Context, args: Password) -> Result<(), Failure> {
     let new_password = args.password.new_password()?;
     let request =
         UserSetPasswordRequest { account_id: None, target: args.target, old_password, new_password };
-    let link = ctx.connect("agentnet-cli-user").await?;
-    let answer = link.registry(args.rpc.timeout).user_set_password(&request).await?;
-    link.close().await;
+    let answer = ctx.ask::<rpc::UserSetPassword>(LINK, &args.rpc, &request).await?;
     report(ctx, &answer, "has another password; all logins ended")
 }
 
 async fn disable(ctx: &Context, target: Target) -> Result<(), Failure> {
-    let link = ctx.connect("agentnet-cli-user").await?;
     let request = StandingRequest { account_id: None, target: target.target };
-    let answer = link.registry(target.rpc.timeout).user_disable(&request).await?;
-    link.close().await;
+    let answer = ctx.ask::<rpc::UserDisable>(LINK, &target.rpc, &request).await?;
     report(ctx, &answer, "is locked out; all logins ended")
 }
 
 async fn enable(ctx: &Context, target: Target) -> Result<(), Failure> {
-    let link = ctx.connect("agentnet-cli-user").await?;
     let request = StandingRequest { account_id: None, target: target.target };
-    let answer = link.registry(target.rpc.timeout).user_enable(&request).await?;
-    link.close().await;
+    let answer = ctx.ask::<rpc::UserEnable>(LINK, &target.rpc, &request).await?;
     report(ctx, &answer, "may log in again")
 }
 
@@ -155,9 +150,7 @@ fn report(ctx: &Context, answer: &UserResponse, what: &str) -> Result<(), Failur
 
 async fn list(ctx: &Context, args: List) -> Result<(), Failure> {
     let request = UserListRequest { limit: Some(args.limit), cursor: args.cursor };
-    let link = ctx.connect("agentnet-cli-user").await?;
-    let answer = link.registry(args.rpc.timeout).user_list(&request).await?;
-    link.close().await;
+    let answer = ctx.ask::<rpc::UserList>(LINK, &args.rpc, &request).await?;
     ctx.out.show(&answer, |answer| {
         if answer.users.is_empty() {
             return ctx.out.line(paint(DIM, "Nobody; `agentnet user create NAME` makes an account."));

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{AgentInfo, rpc};
-use crate::lenient;
+use crate::{lenient, sub_system::SubSystem};
 
 /// Body of `registry.list`. The original ignores it; every filter is new.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +19,9 @@ pub struct ListRequest {
     /// Only sessions of this account.
     #[serde(default, deserialize_with = "lenient::opt_trimmed", skip_serializing_if = "Option::is_none")]
     pub account_id: Option<String>,
+    /// Only sessions with a system of their own of this type, such as `p2p-system`.
+    #[serde(default, deserialize_with = "lenient::opt_trimmed", skip_serializing_if = "Option::is_none")]
+    pub sub_system_type: Option<String>,
     /// At most this many, 1 to 10,000; all (up to 10,000) unless given.
     #[serde(default, deserialize_with = "lenient::opt_int", skip_serializing_if = "Option::is_none")]
     pub limit: Option<i64>,
@@ -39,6 +42,19 @@ pub struct ListResponse {
     pub next_cursor: Option<String>,
 }
 
+/// A system of an agent that is online. Not an answer of its own: clients read it out of the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SubSystemFound {
+    /// The agent's account.
+    pub account_id: String,
+    /// The account's username.
+    pub username: String,
+    /// What it says about the system.
+    pub sub_system: SubSystem,
+    /// URLs under which it is reached, as far as it says.
+    pub addresses: Vec<String>,
+}
+
 /// Body of `registry.search`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct SearchRequest {
@@ -48,6 +64,9 @@ pub struct SearchRequest {
     /// Only accounts with exactly this capability.
     #[serde(default, deserialize_with = "lenient::opt_trimmed", skip_serializing_if = "Option::is_none")]
     pub capability: Option<String>,
+    /// Only accounts with a system of their own of this type, such as `p2p-system`.
+    #[serde(default, deserialize_with = "lenient::opt_trimmed", skip_serializing_if = "Option::is_none")]
+    pub sub_system_type: Option<String>,
     /// At most this many, 1 to 100; 20 unless given.
     #[serde(default, deserialize_with = "lenient::opt_int", skip_serializing_if = "Option::is_none")]
     pub limit: Option<i64>,

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::Future,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -150,19 +151,24 @@ impl<'a> GetBlob<'a> {
         writing.finish().await
     }
 
-    async fn head(&self) -> Result<BlobInfo, Error> {
+    /// Holds nothing of this but what it needs, so that a get can be moved between threads whatever listens to it.
+    fn head(&self) -> impl Future<Output = Result<BlobInfo, Error>> + Send + use<> {
+        let (blobs, blob_id, patience) = (self.blobs.clone(), self.blob_id.clone(), self.patience);
         let give_up = Instant::now() + self.leave;
-        let mut pause = LEAVE_PAUSE;
-        loop {
-            let head = until_answered(self.patience, || self.blobs.head(&self.blob_id)).await;
-            match head {
-                Err(error)
-                    if error.error_code() == Some(ErrorCode::BlobForbidden) && Instant::now() < give_up =>
-                {
-                    sleep(pause.min(give_up - Instant::now())).await;
-                    pause *= 2;
+        async move {
+            let mut pause = LEAVE_PAUSE;
+            loop {
+                let head = until_answered(patience, || blobs.head(&blob_id)).await;
+                match head {
+                    Err(error)
+                        if error.error_code() == Some(ErrorCode::BlobForbidden)
+                            && Instant::now() < give_up =>
+                    {
+                        sleep(pause.min(give_up - Instant::now())).await;
+                        pause *= 2;
+                    }
+                    ended => return ended,
                 }
-                ended => return ended,
             }
         }
     }

@@ -20,6 +20,32 @@ const MAX_PAGES: usize = 100;
 /// Rows of a page.
 const PAGE: i64 = 200;
 
+/// A page of what was said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatPage {
+    /// Oldest first.
+    pub messages: Vec<ChatMessage>,
+    /// What to ask for the page before with; `None` when there is none.
+    pub next_before: Option<usize>,
+    /// How many messages there are in all.
+    pub total: usize,
+}
+
+impl ChatPage {
+    /// Cuts the page out of messages that have numbers, oldest first.
+    #[must_use]
+    pub fn of(mut messages: Vec<ChatMessage>, before: Option<usize>, limit: usize) -> Self {
+        let total = messages.len();
+        if let Some(before) = before {
+            messages.retain(|message| message.index.is_some_and(|index| index < before));
+        }
+        let left_out = messages.len().saturating_sub(limit.max(1));
+        messages.drain(..left_out);
+        let next_before = messages.first().filter(|_| left_out > 0).and_then(|first| first.index);
+        Self { messages, next_before, total }
+    }
+}
+
 /// A message with the account that said it.
 struct Numbered {
     message: ChatMessage,
@@ -35,6 +61,20 @@ impl ChatManager {
     /// [`RegistryClient::thread_messages`](crate::RegistryClient::thread_messages).
     pub async fn list_messages(&self, session_id: &str) -> Result<Vec<ChatMessage>, Error> {
         Ok(self.numbered(session_id).await?.into_iter().map(|numbered| numbered.message).collect())
+    }
+
+    /// One page: the latest `limit` messages whose number is below `before`, oldest first; the latest of all without it. The
+    /// page before it is asked for with [`ChatPage::next_before`].
+    ///
+    /// # Errors
+    /// As [`list_messages`](Self::list_messages).
+    pub async fn page(
+        &self,
+        session_id: &str,
+        before: Option<usize>,
+        limit: usize,
+    ) -> Result<ChatPage, Error> {
+        Ok(ChatPage::of(self.list_messages(session_id).await?, before, limit))
     }
 
     /// The message of that number.

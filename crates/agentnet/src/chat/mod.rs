@@ -16,6 +16,8 @@
 
 mod history;
 
+pub use history::ChatPage;
+
 use agentnet_proto::{
     ErrorCode, Payload,
     chat::{ChatMessage, ChatRole, ChatSaid, KIND, TOLD, thread_of},

@@ -3,7 +3,8 @@
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use agentnet_proto::{
-    Capability, Security, SharedClock, SystemClock, SystemIds, ids::SharedIds, signature::Deployment,
+    Capability, Security, SharedClock, SubSystem, SystemClock, SystemIds, ids::SharedIds,
+    signature::Deployment, sub_system,
 };
 use serde_json::{Map, Value};
 
@@ -94,6 +95,16 @@ impl AgentNodeBuilder {
     /// What the agent tells about itself.
     pub fn metadata(mut self, metadata: Map<String, Value>) -> Self {
         self.config.metadata = metadata;
+        self
+    }
+
+    /// Adds a system of the agent's own to what it tells about itself, so that others find it by its type, and where it is.
+    pub fn sub_system(mut self, system: &SubSystem) -> Self {
+        let systems =
+            self.config.metadata.entry(sub_system::FIELD).or_insert_with(|| Value::Array(Vec::new()));
+        if let (Value::Array(systems), Ok(system)) = (systems, serde_json::to_value(system)) {
+            systems.push(system);
+        }
         self
     }
 
@@ -382,6 +393,12 @@ impl AgentNodeBuilder {
     pub fn ids(mut self, ids: SharedIds) -> Self {
         self.ids = Some(ids);
         self
+    }
+
+    /// Whether whoever reaches the network may be anybody there.
+    #[cfg(feature = "serve_p2p")]
+    pub(crate) fn is_open(&self) -> bool {
+        !self.config.wanted_security().is_ok_and(Security::wants_signatures)
     }
 
     /// Connects, registers, subscribes and says hello.

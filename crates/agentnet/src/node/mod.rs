@@ -100,6 +100,10 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    pub(crate) fn blobs(&self) -> Blobs {
+        Blobs::new(self.registry.clone(), Some(self.account.clone()))
+    }
+
     pub(crate) fn session_tag(&self) -> Arc<str> {
         self.session.read().unwrap_or_else(PoisonError::into_inner).tag.clone()
     }
@@ -272,7 +276,7 @@ impl AgentNode {
 
     /// This account's files, and those it may read.
     pub fn blobs(&self) -> Blobs {
-        Blobs::new(self.registry().clone(), Some(self.inner.account.clone()))
+        self.inner.blobs()
     }
 
     /// Puts a file into the network's object store: bytes, a path, or a [reader](BlobSource::reader).

@@ -1,6 +1,9 @@
 //! Who there is, and what one says about oneself.
 
-use agentnet_proto::rpc::{self, Profile};
+use agentnet_proto::{
+    SubSystem,
+    rpc::{self, Profile},
+};
 
 use super::RegistryClient;
 use crate::error::Error;
@@ -28,6 +31,35 @@ impl RegistryClient {
         }
         answer.agents.retain(|agent| !agent.agent_id.is_empty());
         Ok(answer)
+    }
+
+    /// Systems of a type that agents online run of their own, and where they are.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn sub_systems(&self, sub_system_type: &str) -> Result<Vec<rpc::SubSystemFound>, Error> {
+        let request = rpc::ListRequest {
+            sub_system_type: Some(sub_system_type.to_owned()),
+            ..rpc::ListRequest::default()
+        };
+        let mut found: Vec<rpc::SubSystemFound> = Vec::new();
+        for agent in self.list(&request).await?.agents {
+            let account_id = agent.account_id.unwrap_or_default();
+            // Refused at the door when it can't be read; an older registry may have let it in.
+            for sub_system in SubSystem::all_of(&agent.metadata).unwrap_or_default() {
+                let one = rpc::SubSystemFound {
+                    account_id: account_id.clone(),
+                    username: agent.username.clone().unwrap_or_default(),
+                    addresses: sub_system.addresses(),
+                    sub_system,
+                };
+                // Several sessions of one account may tell of the same.
+                if one.sub_system.sub_system_type == sub_system_type && !found.contains(&one) {
+                    found.push(one);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Accounts by name, capability and status.

@@ -1,6 +1,6 @@
 //! What was said in a session, and saying more over HTTP.
 
-use agentnet::ChatManager;
+use agentnet::{ChatManager, ChatPage};
 use agentnet_proto::{
     Timestamp,
     chat::{ChatMessage, ChatRole},
@@ -26,6 +26,9 @@ pub(crate) struct ChatHistory {
     messages: Vec<ChatMessage>,
     /// How many messages there are that fit.
     total: usize,
+    /// `before` of the page before; absent when this one begins with the first message that fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_before: Option<usize>,
 }
 
 /// Filters.
@@ -40,6 +43,8 @@ pub(crate) struct Filters {
     from: Option<String>,
     /// Only what was said at or before, ISO 8601.
     to: Option<String>,
+    /// Only what has a lower number: `next_before` of the page after.
+    before: Option<usize>,
     /// The latest so many, 1 to 1,000; 200 unless given.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
@@ -79,10 +84,9 @@ pub(crate) async fn list(
     let fits = filters.check()?;
     let mut messages = joined(&caller, &session_id).await?.list_messages(&session_id).await?;
     messages.retain(fits);
-    let total = messages.len();
     let limit = filters.limit.unwrap_or(200).clamp(1, 1000);
-    messages.drain(..total.saturating_sub(limit));
-    Ok(Json(ChatHistory { session_id, messages, total }))
+    let ChatPage { messages, next_before, total } = ChatPage::of(messages, filters.before, limit);
+    Ok(Json(ChatHistory { session_id, messages, total, next_before }))
 }
 
 async fn joined(caller: &Caller, session_id: &str) -> Result<ChatManager, Problem> {

@@ -1,10 +1,12 @@
 //! Configuration of the gateway.
 
 mod http;
+mod listen;
 mod rates;
 mod seats;
 mod sessions;
 mod sockets;
+mod tls;
 
 use std::time::Duration;
 
@@ -14,10 +16,12 @@ use secrecy::SecretString;
 
 pub use self::{
     http::{HttpRules, Origins},
+    listen::{Face, Listen},
     rates::Rates,
     seats::SeatRules,
     sessions::SessionRules,
     sockets::SocketRules,
+    tls::TlsFiles,
 };
 
 /// Everything the gateway can be told.
@@ -106,6 +110,11 @@ mod tests {
         for (name, bad) in [
             ("GATEWAY_LISTEN", "localhost"),
             ("GATEWAY_LISTEN", "127.0.0.1:80,"),
+            ("GATEWAY_LISTEN", "shout=127.0.0.1:80"),
+            ("GATEWAY_TRUSTED_PROXIES", "10.0.0.0/33"),
+            ("GATEWAY_MAX_BLOB_BYTES", "0"),
+            ("GATEWAY_HOSTING_SECONDS", "0"),
+            ("GATEWAY_RELAY_LEASE_SECONDS", "0"),
             ("GATEWAY_CORS_ORIGINS", "app.example"),
             ("GATEWAY_CORS_ORIGINS", "https://app.example/path"),
             ("GATEWAY_MAX_BODY_BYTES", "0"),
@@ -117,6 +126,9 @@ mod tests {
         ] {
             assert_eq!(read(&[(name, bad)]).unwrap_err().variable(), name, "{bad}");
         }
+        // Certificate and key come together.
+        assert_eq!(read(&[("GATEWAY_TLS_CERT", "a.pem")]).unwrap_err().variable(), "GATEWAY_TLS_KEY");
+        assert_eq!(read(&[("GATEWAY_TLS_KEY", "a.pem")]).unwrap_err().variable(), "GATEWAY_TLS_CERT");
     }
 
     #[test]

@@ -62,6 +62,7 @@ pub(super) fn choose(
         },
         personality: wanted.personality.clone(),
         status: "active".to_owned(),
+        hosted_by: None,
     })
 }
 

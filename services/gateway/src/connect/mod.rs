@@ -6,6 +6,7 @@
 mod agents;
 mod choose;
 mod frame;
+mod hosting;
 mod providers;
 mod record;
 mod registered;

@@ -44,6 +44,9 @@ pub(crate) struct SessionAgent {
     pub(crate) personality: Option<String>,
     /// Always `active`: it was online when it was chosen.
     pub(crate) status: String,
+    /// The account that started it for this session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hosted_by: Option<String>,
 }
 
 /// What a session is.
@@ -67,7 +70,7 @@ pub(super) struct Session {
 pub(super) enum Record {
     /// The session began.
     Active { session: Session },
-    /// Two agents have used up their turns.
+    /// Two agents talk no more: their turns are used up, or one didn't answer.
     Paused { session_id: String, reason: String },
     /// The session ended.
     Ended { session_id: String, reason: String },

@@ -1,22 +1,35 @@
 //! Asking agents: one for a person, or two in turn.
 //!
 //! Whatever is said goes through the session's thread; the sockets of the session, at every gateway, hear it there. What is
-//! here only asks.
+//! here only asks. Where two agents talk, one gateway passes on what they say, and tells the account's other sessions every few
+//! seconds that it does. Falls it silent, any gateway with a socket of the session goes on from what stands in the thread
+//! ([`resume`]): each answer is passed on under an id made from the answer's own, so that two gateways that both go on pass it
+//! on once.
 
-use std::time::Duration;
+mod resume;
+
+use std::{sync::Arc, time::Duration};
 
 use agentnet::Reply;
-use agentnet_proto::ErrorCode;
+use agentnet_proto::{Envelope, ErrorCode};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub(super) use resume::resume;
 
 use super::record::{self, Record, Session, SessionAgent};
 use crate::{app::App, http::Problem, seats::Seat};
 
+/// The name under which the account's sessions are told that two agents are looked after.
+pub(super) const TOLD: &str = "relay";
 /// What an agent of the seed's says to end a conversation.
 const EXIT: &str = "__EXIT__";
 /// Why two agents stopped.
 const MAX_TURNS: &str = "max_turns_reached";
+/// Signs of life in the time after which a gateway counts as gone.
+const BEATS: u32 = 4;
 
 /// A question to an agent of a session.
 pub(super) struct Question<'a> {
@@ -59,58 +72,146 @@ pub(super) async fn ask(
     Ok(request.await?)
 }
 
+/// A sign of life of whoever has two agents talk.
+#[derive(Debug, Serialize, Deserialize)]
+struct Beat {
+    relay_of: String,
+}
+
+/// Whether something that passed on the account's subjects says that a session's agents are looked after: a sign of life, or a
+/// message of the session.
+pub(super) fn is_of(session_id: &str, body: &[u8]) -> bool {
+    match serde_json::from_slice::<Beat>(body) {
+        Ok(beat) => beat.relay_of == session_id,
+        Err(_) => {
+            Envelope::decode(body).is_ok_and(|envelope| envelope.thread_id.as_deref() == Some(session_id))
+        }
+    }
+}
+
+/// Tells the account's sessions, until what is returned is dropped, that two agents are looked after.
+fn beat(app: &App, seat: &Arc<Seat>, session: &Session) -> DropGuard {
+    let stop = CancellationToken::new();
+    let (seat, until, every) = (Arc::clone(seat), stop.clone(), app.config.sessions.relay_lease / BEATS);
+    let body = serde_json::to_vec(&Beat { relay_of: session.session_id.clone() }).unwrap_or_default();
+    app.streams.spawn(until.run_until_cancelled_owned(async move {
+        loop {
+            if let Err(error) = seat.node.tell(TOLD, body.clone()).await {
+                tracing::debug!(%error, "a sign of life couldn't be given");
+            }
+            tokio::time::sleep(every).await;
+        }
+    }));
+    stop.drop_guard()
+}
+
+/// What an agent said, and how often the two have spoken since a person did.
+struct Turn {
+    message_id: String,
+    text: String,
+    speaker: SessionAgent,
+    spoken: u32,
+}
+
+impl Turn {
+    fn of(reply: &Reply, speaker: SessionAgent, spoken: u32) -> Self {
+        let text = reply.text().unwrap_or_else(|| reply.payload().get().to_owned());
+        Self { message_id: reply.message_id().to_owned(), text, speaker, spoken }
+    }
+}
+
+/// How two agents stopped, here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    /// For good.
+    Over,
+    /// Another gateway goes on.
+    Elsewhere,
+}
+
 /// Has two agents talk: `first` hears `text`, and each answer goes to the other one, until the turns are used up, one of
-/// them ends it, or the session has ended.
+/// them ends it, or the session has ended. When the gateway stops, others go on.
 pub(super) async fn relay(
     app: App,
-    seat: std::sync::Arc<Seat>,
+    seat: Arc<Seat>,
     session: Session,
     first: SessionAgent,
     text: String,
     metadata: Option<Map<String, Value>>,
 ) -> Result<(), Problem> {
-    let username = seat.username.clone();
-    let question = Question {
-        to: &first,
-        text: &text,
-        role: "user",
-        from: &username,
-        metadata: metadata.as_ref(),
-        parent: None,
-        message_id: None,
+    let _beat = beat(&app, &seat, &session);
+    let talk = async {
+        let username = seat.username.clone();
+        let question = Question {
+            to: &first,
+            text: &text,
+            role: "user",
+            from: &username,
+            metadata: metadata.as_ref(),
+            parent: None,
+            message_id: None,
+        };
+        let reply = ask(&app, &seat, &session, question).await?;
+        go_on(&app, &seat, &session, Turn::of(&reply, first.clone(), 1)).await
     };
-    let mut reply = ask(&app, &seat, &session, question).await?;
-    let mut speaker = first;
-    for _ in 1..session.max_turns {
-        let said = text_of(&reply);
-        if said.contains(EXIT) {
-            return Ok(());
+    match app.closing.run_until_cancelled(talk).await {
+        None | Some(Ok(_)) => Ok(()),
+        Some(Err(problem)) => Err(broken_off(&app, &seat, &session, problem).await),
+    }
+}
+
+/// Passes on what was said, and what is said then.
+async fn go_on(app: &App, seat: &Seat, session: &Session, mut turn: Turn) -> Result<Stopped, Problem> {
+    while turn.spoken < session.max_turns {
+        if turn.text.contains(EXIT) {
+            return Ok(Stopped::Over);
         }
         // Whoever ended it, at whichever gateway.
-        if let Err(problem) = record::load(&app, &seat, &session.session_id).await {
-            return if problem.status.is_server_error() { Err(problem) } else { Ok(()) };
+        if let Err(problem) = record::load(app, seat, &session.session_id).await {
+            return if problem.status.is_server_error() { Err(problem) } else { Ok(Stopped::Over) };
         }
-        let Some(other) = session.other(&speaker.agent_id).cloned() else {
+        let Some(other) = session.other(&turn.speaker.agent_id).cloned() else {
             return Err(Problem::new(ErrorCode::Internal, "the session has one agent only"));
         };
         let question = Question {
             to: &other,
-            text: &said,
+            text: &turn.text,
             role: "assistant",
-            from: &speaker.name,
+            from: &turn.speaker.name,
             metadata: None,
-            parent: Some(reply.message_id()),
-            message_id: Some(relayed_id(reply.message_id())),
+            parent: Some(&turn.message_id),
+            message_id: Some(relayed_id(&turn.message_id)),
         };
-        reply = ask(&app, &seat, &session, question).await?;
-        speaker = other;
+        let reply = match ask(app, seat, session, question).await {
+            Ok(reply) => reply,
+            Err(problem) if was_passed_on(&problem) => return Ok(Stopped::Elsewhere),
+            Err(problem) => return Err(problem),
+        };
+        turn = Turn::of(&reply, other, turn.spoken + 1);
     }
-    let record = Record::Paused { session_id: session.session_id.clone(), reason: MAX_TURNS.to_owned() };
-    record::write(&seat, &session.session_id, &record).await
+    pause(seat, session, MAX_TURNS).await?;
+    Ok(Stopped::Over)
 }
 
-fn text_of(reply: &Reply) -> String {
-    reply.text().unwrap_or_else(|| reply.payload().get().to_owned())
+/// Whether another gateway has passed the answer on already.
+fn was_passed_on(problem: &Problem) -> bool {
+    [ErrorCode::MessageIdConflict, ErrorCode::Duplicate].iter().any(|code| problem.code == code.as_str())
+}
+
+/// Two agents talk no more: that stands in the thread, so that no gateway takes them over.
+async fn broken_off(app: &App, seat: &Seat, session: &Session, problem: Problem) -> Problem {
+    // What failed because this gateway goes is for another one.
+    if !app.closing.is_cancelled()
+        && let Err(error) = pause(seat, session, &problem.code).await
+    {
+        tracing::warn!(code = %error.code, session = session.session_id, "the end of a talk couldn't be written down");
+    }
+    problem
+}
+
+async fn pause(seat: &Seat, session: &Session, reason: &str) -> Result<(), Problem> {
+    let record = Record::Paused { session_id: session.session_id.clone(), reason: reason.to_owned() };
+    record::write(seat, &session.session_id, &record).await
 }
 
 /// The id of the message that passes an answer on: the same at every gateway, so that it is passed on once.

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use agentnet_proto::ErrorCode;
+use agentnet_proto::{ErrorCode, Timestamp};
 use axum::{Json, extract::State};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    choose,
+    choose, hosting,
     record::{self, Record, Session, SessionAgent, SessionType},
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     caller::Known,
     http::{Body, Parts, Problem},
     rates::Class,
+    seats::Seat,
 };
 
 /// Under which key the seed's clients look for the agent of a person's session.
@@ -53,9 +54,8 @@ pub(crate) struct WantedAgent {
     /// How it is to behave; it is told with every message.
     #[serde(default)]
     pub(super) personality: Option<String>,
-    /// Not used to choose.
+    /// Not used to choose; whoever starts such an agent is told.
     #[serde(default)]
-    #[allow(dead_code, reason = "taken because the seed has it")]
     pub(super) metadata: Option<Map<String, Value>>,
 }
 
@@ -115,8 +115,8 @@ pub(crate) struct DeleteSessionResponse {
 
 /// Make a session
 ///
-/// Its agents are chosen among those online, by what they tell about themselves. Where none fits, the answer is 503 and says
-/// what was asked for.
+/// Its agents are chosen among those online, by what they tell about themselves. Where none fits, an agent with the capability
+/// `hosting` is asked to start one; where there is none either, the answer is 503 and says what was asked for.
 #[utoipa::path(post, path = "/api/chat/sessions/create", tag = "agent-connect",
     request_body = ref("#/components/schemas/CreateSessionRequest"),
     responses((status = 200, body = ref("#/components/schemas/SessionResponse"))))]
@@ -133,17 +133,12 @@ pub(crate) async fn create(
             format!("the account has {} sessions already; end one first", app.config.sessions.per_user);
         return Err(Problem::new(ErrorCode::SessionsFull, detail));
     }
-    let online = choose::online(seat).await?;
-    let mut chosen = Vec::new();
-    let mut agents = BTreeMap::new();
-    for (key, wanted) in &wanted.agents {
-        let agent = choose::choose(&online, key, wanted, &chosen)?;
-        chosen.push(agent.clone());
-        agents.insert(key.clone(), agent);
-    }
     let now = app.config.clock.now();
+    let session_id = format!("session_{}_{}", compact(&now.to_string()), random(&app));
+    let until = now.saturating_add(app.config.sessions.ttl);
+    let agents = find(&app, seat, &session_id, until, &wanted.agents).await?;
     let session = Session {
-        session_id: format!("session_{}_{}", compact(&now.to_string()), random(&app)),
+        session_id,
         owner: seat.account.to_string(),
         session_type: wanted.session_type,
         created_at: now.to_string(),
@@ -153,8 +148,44 @@ pub(crate) async fn create(
         max_turns,
     };
     let record = Record::Active { session: session.clone() };
-    record::write(seat, &session.session_id, &record).await?;
+    if let Err(problem) = record::write(seat, &session.session_id, &record).await {
+        hosting::release(seat, &session).await;
+        return Err(problem);
+    }
     Ok(Json(SessionResponse::of(&app, session)))
+}
+
+/// The agents of a session to be: those online that fit, or those that somebody starts.
+async fn find(
+    app: &App,
+    seat: &Seat,
+    session_id: &str,
+    until: Timestamp,
+    wanted: &BTreeMap<String, WantedAgent>,
+) -> Result<BTreeMap<String, SessionAgent>, Problem> {
+    let online = choose::online(seat).await?;
+    let mut chosen = Vec::new();
+    let mut agents = BTreeMap::new();
+    for (key, wanted) in wanted {
+        let found = match choose::choose(&online, key, wanted, &chosen) {
+            Ok(agent) => Ok(agent),
+            Err(none) => {
+                let whom = hosting::For { session_id, key, until: Some(until) };
+                hosting::start(app, seat, &online, &whom, wanted, none).await
+            }
+        };
+        match found {
+            Ok(agent) => {
+                chosen.push(agent.clone());
+                agents.insert(key.clone(), agent);
+            }
+            Err(problem) => {
+                hosting::release_all(seat, session_id, &chosen).await;
+                return Err(problem);
+            }
+        }
+    }
+    Ok(agents)
 }
 
 /// How often two agents may speak.
@@ -223,9 +254,10 @@ pub(crate) async fn delete(
     Parts(session_id): Parts<String>,
 ) -> Result<Json<DeleteSessionResponse>, Problem> {
     caller.pass(&app, Class::Create)?;
-    record::load(&app, &caller.seat, &session_id).await?;
+    let session = record::load(&app, &caller.seat, &session_id).await?;
     let record = Record::Ended { session_id: session_id.clone(), reason: "deleted".to_owned() };
     record::write(&caller.seat, &session_id, &record).await?;
+    hosting::release(&caller.seat, &session).await;
     Ok(Json(DeleteSessionResponse { status: "success", message: "Session ended" }))
 }
 

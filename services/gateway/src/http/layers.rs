@@ -4,7 +4,7 @@ use agentnet_proto::ErrorCode;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderValue, Method, header},
+    http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Version, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
 };
@@ -29,7 +29,8 @@ pub(crate) fn wrap(router: Router<App>, app: &App) -> Router {
     let rules = &app.config.http;
     let compressed = SizeAbove::new(COMPRESS_ABOVE)
         .and(NotForContentType::const_new("text/event-stream"))
-        .and(NotForContentType::IMAGES);
+        .and(NotForContentType::IMAGES)
+        .and(is_not_raw);
     router
         .fallback(|| async { Problem::new(ErrorCode::NotFound, "there is no such route; /docs lists them") })
         .method_not_allowed_fallback(|| async { Problem::of(ErrorCode::MethodNotAllowed) })
@@ -43,8 +44,27 @@ pub(crate) fn wrap(router: Router<App>, app: &App) -> Router {
         .with_state(app.clone())
 }
 
+/// Marks an answer whose bytes must stay as they are: ranges and tags are of those.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Raw;
+
+fn is_not_raw(_: StatusCode, _: Version, _: &HeaderMap, extensions: &Extensions) -> bool {
+    extensions.get::<Raw>().is_none()
+}
+
+/// Whether a request brings a file, which takes as long as it takes; how long nothing may come is limited where it is read.
+fn brings_file(request: &Request) -> bool {
+    let is_upload = matches!(*request.method(), Method::POST | Method::PUT)
+        && request.uri().path().starts_with("/api/blobs");
+    let media = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    is_upload || media.is_some_and(|media| media.trim_start().starts_with("multipart/"))
+}
+
 /// An answer comes in time, or 504 does. Streams and sockets begin in time; their bodies go on.
 async fn in_time(State(app): State<App>, request: Request, next: Next) -> Response {
+    if brings_file(&request) {
+        return next.run(request).await;
+    }
     match timeout(app.config.http.request_timeout, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(ErrorCode::Timeout, "the answer took too long; try again").into_response(),
@@ -73,8 +93,18 @@ fn cors(origins: &Origins) -> CorsLayer {
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
+            header::RANGE,
+            header::IF_RANGE,
+            header::IF_NONE_MATCH,
             "x-request-id".parse().unwrap_or(header::ACCEPT),
         ])
-        .expose_headers([header::RETRY_AFTER])
+        .expose_headers([
+            header::RETRY_AFTER,
+            header::ETAG,
+            header::LOCATION,
+            header::ACCEPT_RANGES,
+            header::CONTENT_RANGE,
+            header::CONTENT_DISPOSITION,
+        ])
         .max_age(std::time::Duration::from_secs(600))
 }

@@ -1,7 +1,7 @@
 //! Connections: both versions of HTTP, with limits on how long a client may take and how many there are.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{
         Arc,
@@ -18,14 +18,19 @@ use hyper_util::{
     server::conn::auto::Builder,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use crate::{config::HttpRules, error::GatewayError};
+use super::{Tls, forwarded};
+use crate::{
+    config::{Face, HttpRules, Listen},
+    error::GatewayError,
+};
 
 /// Most bytes of a request's head.
 const MAX_HEAD: usize = 64 * 1024;
@@ -34,54 +39,74 @@ const MAX_STREAMS: u32 = 128;
 /// Pause after an error of accepting, such as having no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The address of the client's end, in every request's extensions.
+/// Where a request comes from and which door it came in by, in every request's extensions.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+pub(crate) struct Peer {
+    /// The client's address; behind trusted proxies what those say.
+    pub(crate) ip: IpAddr,
+    pub(crate) face: Face,
+}
 
 /// A bound address.
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: TcpListener,
-    addr: SocketAddr,
+    listen: Listen,
+}
+
+/// What all listeners share.
+#[derive(Debug, Clone)]
+pub(crate) struct Serving {
+    pub(crate) router: Router,
+    pub(crate) rules: Arc<HttpRules>,
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// Room for connections.
+    pub(crate) room: Arc<Semaphore>,
+    pub(crate) tracker: TaskTracker,
 }
 
 impl Listener {
-    pub(crate) async fn bind(addr: SocketAddr) -> Result<Self, GatewayError> {
+    pub(crate) async fn bind(listen: Listen) -> Result<Self, GatewayError> {
         let bound = async {
-            let socket = TcpListener::bind(addr).await?;
+            let socket = TcpListener::bind(listen.addr).await?;
             let addr = socket.local_addr()?;
-            Ok(Self { socket, addr })
+            Ok(Self { socket, listen: Listen { addr, ..listen } })
         };
-        bound.await.map_err(|source| GatewayError::Listen { addr, source })
+        bound.await.map_err(|source| GatewayError::Listen { addr: listen.addr, source })
     }
 
-    pub(crate) fn addr(&self) -> SocketAddr {
-        self.addr
+    pub(crate) fn listen(&self) -> Listen {
+        self.listen
     }
 
-    /// Serves until a stop is asked for; connections end by themselves then, and `tracker` knows them.
-    pub(crate) async fn serve(
-        self,
-        router: Router,
-        rules: Arc<HttpRules>,
-        room: Arc<Semaphore>,
-        tracker: TaskTracker,
-        shutdown: Shutdown,
-    ) {
+    /// Serves until a stop is asked for; connections end by themselves then, and the tracker knows them.
+    pub(crate) async fn serve(self, serving: Serving, shutdown: Shutdown) {
         let stop = shutdown.token();
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                accepted = accept(&self.socket, &room) => accepted,
+                accepted = accept(&self.socket, &serving.room) => accepted,
             };
             let Some((stream, peer, permit)) = accepted else {
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let (router, rules, stop) = (router.clone(), Arc::clone(&rules), stop.clone());
-            tracker.spawn(async move {
-                serve_one(stream, peer, router, &rules, stop).await;
+            let (shared, stop, face) = (serving.clone(), stop.clone(), self.listen.face);
+            serving.tracker.spawn(async move {
+                // Answers are small and should leave at once.
+                let _ = stream.set_nodelay(true);
+                match &shared.tls {
+                    None => serve_one(stream, peer, face, &shared, stop).await,
+                    Some(tls) => {
+                        let shaken = timeout(shared.rules.header_timeout, tls.acceptor().accept(stream));
+                        match tokio::select! { shaken = shaken => shaken, () = stop.cancelled() => return } {
+                            Ok(Ok(stream)) => serve_one(stream, peer, face, &shared, stop).await,
+                            Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+                            Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+                        }
+                    }
+                }
                 drop(permit);
             });
         }
@@ -104,14 +129,13 @@ async fn accept(
 }
 
 async fn serve_one(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
-    router: Router,
-    rules: &HttpRules,
+    face: Face,
+    serving: &Serving,
     stop: CancellationToken,
 ) {
-    // Answers are small and should leave at once.
-    let _ = stream.set_nodelay(true);
+    let rules = &serving.rules;
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(rules.header_timeout).max_buf_size(MAX_HEAD);
     builder
@@ -123,11 +147,12 @@ async fn serve_one(
         .keep_alive_timeout(rules.header_timeout);
     let asked = Arc::new(AtomicBool::new(false));
     let service = {
-        let asked = Arc::clone(&asked);
+        let (asked, rules, router) = (Arc::clone(&asked), Arc::clone(rules), serving.router.clone());
         hyper::service::service_fn(move |request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(Peer(peer));
+            let ip = forwarded::client(peer.ip(), request.headers(), &rules.proxies);
+            request.extensions_mut().insert(Peer { ip, face });
             router.clone().oneshot(request)
         })
     };

@@ -2,13 +2,16 @@
 
 mod access;
 mod extract;
+mod forwarded;
 mod layers;
 mod listener;
 mod origin;
 mod problem;
+mod tls;
 
 pub(crate) use extract::{Body, Form, From, OptionalBody, Parts, Query, json};
-pub(crate) use layers::wrap;
-pub(crate) use listener::{Listener, Peer};
+pub(crate) use layers::{Raw, wrap};
+pub(crate) use listener::{Listener, Peer, Serving};
 pub(crate) use origin::check_origin;
 pub(crate) use problem::{Problem, ProblemBody};
+pub(crate) use tls::Tls;

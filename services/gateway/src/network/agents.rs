@@ -5,11 +5,11 @@ use axum::{Json, extract::State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::ask;
 use crate::{
     app::App,
     caller::Caller,
     http::{Parts, Problem, Query},
-    rates::Class,
 };
 
 /// Filters of the list.
@@ -23,6 +23,8 @@ pub(crate) struct Online {
     status: Option<String>,
     /// Only sessions of this account.
     account_id: Option<String>,
+    /// Only sessions with a system of their own of this type, such as `p2p-system`.
+    sub_system_type: Option<String>,
     /// At most this many, 1 to 10,000.
     #[param(minimum = 1, maximum = 10_000)]
     limit: Option<u32>,
@@ -38,15 +40,15 @@ pub(crate) async fn online(
     caller: Caller,
     Query(query): Query<Online>,
 ) -> Result<Json<rpc::ListResponse>, Problem> {
-    caller.pass(&app, Class::Read)?;
     let request = rpc::ListRequest {
         capability: query.capability,
         status: query.status,
         account_id: query.account_id,
+        sub_system_type: query.sub_system_type,
         limit: query.limit.map(i64::from),
         cursor: query.cursor,
     };
-    Ok(Json(caller.seat.node.registry().call::<rpc::List>(&request).await?))
+    ask::<rpc::List>(&app, &caller, &request).await
 }
 
 /// Filters of the search.
@@ -59,6 +61,8 @@ pub(crate) struct Search {
     query: String,
     /// Only accounts with exactly this capability.
     capability: Option<String>,
+    /// Only accounts with a system of their own of this type, such as `p2p-system`.
+    sub_system_type: Option<String>,
     /// At most this many, 1 to 100; 20 unless given.
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
@@ -76,15 +80,15 @@ pub(crate) async fn search(
     caller: Caller,
     Query(query): Query<Search>,
 ) -> Result<Json<rpc::SearchResponse>, Problem> {
-    caller.pass(&app, Class::Read)?;
     let request = rpc::SearchRequest {
         query: query.query,
         capability: query.capability,
+        sub_system_type: query.sub_system_type,
         limit: query.limit.map(i64::from),
         online_only: query.online_only,
         status: query.status,
     };
-    Ok(Json(caller.seat.node.registry().search(&request).await?))
+    ask::<rpc::Search>(&app, &caller, &request).await
 }
 
 /// One account with its sessions
@@ -96,11 +100,10 @@ pub(crate) async fn profile(
     caller: Caller,
     Parts(name): Parts<String>,
 ) -> Result<Json<rpc::ProfileResponse>, Problem> {
-    caller.pass(&app, Class::Read)?;
     let request = if name.starts_with("acct_") {
         rpc::ProfileRequest { account_id: Some(name), username: None }
     } else {
         rpc::ProfileRequest { account_id: None, username: Some(name) }
     };
-    Ok(Json(caller.seat.node.registry().call::<rpc::GetProfile>(&request).await?))
+    ask::<rpc::GetProfile>(&app, &caller, &request).await
 }

@@ -5,13 +5,23 @@ mod agents;
 mod messages;
 mod post;
 mod stream;
+mod sub_systems;
 mod threads;
 
+use agentnet_proto::rpc::Rpc;
+use axum::Json;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(crate) use post::{NewMessage, PostedMessage};
+pub(crate) use sub_systems::SubSystems;
 
-use crate::app::App;
+use crate::{app::App, caller::Caller, http::Problem, rates::Class};
+
+/// What the registry answers the caller. Every reading route is this and its own fields.
+async fn ask<R: Rpc>(app: &App, caller: &Caller, request: &R::Request) -> Result<Json<R::Response>, Problem> {
+    caller.pass(app, Class::Read)?;
+    Ok(Json(caller.seat.node.registry().call::<R>(request).await?))
+}
 
 /// Its routes.
 pub(crate) fn routes() -> OpenApiRouter<App> {
@@ -19,6 +29,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(agents::online))
         .routes(routes!(agents::search))
         .routes(routes!(agents::profile))
+        .routes(routes!(sub_systems::find))
         .routes(routes!(threads::list))
         .routes(routes!(threads::status))
         .routes(routes!(threads::messages, post::post))

@@ -5,11 +5,11 @@ use axum::{Json, extract::State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::ask;
 use crate::{
     app::App,
     caller::Caller,
     http::{Parts, Problem, Query},
-    rates::Class,
 };
 
 /// Filters of the list.
@@ -38,7 +38,6 @@ pub(crate) async fn list(
     caller: Caller,
     Query(filters): Query<Filters>,
 ) -> Result<Json<rpc::ThreadListResponse>, Problem> {
-    caller.pass(&app, Class::Read)?;
     let request = rpc::ThreadListRequest {
         query: filters.query,
         limit: filters.limit.map(i64::from),
@@ -46,7 +45,7 @@ pub(crate) async fn list(
         participant_username: filters.participant_username,
         cursor: filters.cursor,
     };
-    Ok(Json(caller.seat.node.registry().thread_list(&request).await?))
+    ask::<rpc::ThreadList>(&app, &caller, &request).await
 }
 
 /// One thread's counters
@@ -58,8 +57,7 @@ pub(crate) async fn status(
     caller: Caller,
     Parts(thread_id): Parts<String>,
 ) -> Result<Json<rpc::ThreadStatusResponse>, Problem> {
-    caller.pass(&app, Class::Read)?;
-    Ok(Json(caller.seat.node.registry().thread_status(&thread_id).await?))
+    ask::<rpc::ThreadStatus>(&app, &caller, &rpc::ThreadStatusRequest { thread_id }).await
 }
 
 /// Which page.
@@ -84,8 +82,7 @@ pub(crate) async fn messages(
     Parts(thread_id): Parts<String>,
     Query(page): Query<Page>,
 ) -> Result<Json<rpc::ThreadMessagesResponse>, Problem> {
-    caller.pass(&app, Class::Read)?;
     let request =
         rpc::ThreadMessagesRequest { thread_id, limit: page.limit.map(i64::from), cursor: page.cursor };
-    Ok(Json(caller.seat.node.registry().thread_messages(&request).await?))
+    ask::<rpc::ThreadMessages>(&app, &caller, &request).await
 }

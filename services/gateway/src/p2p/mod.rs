@@ -4,11 +4,12 @@
 mod ask;
 mod http;
 mod socket;
+mod upload;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(crate) use ask::P2pAnswer;
-pub(crate) use socket::{P2pFrame, P2pReply};
+pub(crate) use socket::{P2pFrame, P2pReply, open};
 
 use crate::app::App;
 
@@ -17,5 +18,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(http::api))
         .routes(routes!(http::estimate))
+        .routes(routes!(http::own_api))
+        .routes(routes!(http::own_estimate))
         .routes(routes!(socket::chat))
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::ask::{ask, tell};
+use super::ask::{ask, meant, tell};
 use crate::{
     app::App,
     caller::Caller,
@@ -31,8 +31,10 @@ const UNDER_WAY: usize = 32;
 pub(crate) struct P2pFrame {
     /// Told again in the answer.
     id: Value,
-    /// The agent: a username, an account id, or `capability:<name>`.
-    to: String,
+    /// The agent: a username, an account id, or `capability:<name>`. At a listener of the P2P module it may be left out: the
+    /// agent that its address means.
+    #[serde(default)]
+    to: Option<String>,
     /// `send_recv` waits for the agent's answer; `send` doesn't. `send_recv` unless given.
     #[serde(default, rename = "type")]
     kind: Kind,
@@ -105,22 +107,33 @@ pub(crate) async fn chat(
 ) -> Result<Response, Problem> {
     let socket =
         socket.map_err(|_| Problem::new(ErrorCode::ValidationFailed, "this route takes WebSockets only"))?;
-    check_origin(&headers, &uri, &app.config.http.origins)?;
+    open(&app, caller, &uri, &headers, socket)
+}
+
+/// Takes a client over, here or on an upgrade at `/` of a listener of this face, where the seed's clients look.
+pub(crate) fn open(
+    app: &App,
+    caller: Result<Caller, Problem>,
+    uri: &Uri,
+    headers: &HeaderMap,
+    socket: WebSocketUpgrade,
+) -> Result<Response, Problem> {
+    check_origin(headers, uri, &app.config.http.origins)?;
     let ready = caller.and_then(|caller| {
-        caller.pass(&app, Class::Read)?;
+        caller.pass(app, Class::Read)?;
         caller.may("send")?;
         Ok(caller)
     });
     match ready {
         Ok(caller) => {
-            let work = app.clone();
-            Ok(sockets::upgrade(&app, socket, async move |socket| run(work, caller, socket).await))
+            let (work, agent) = (app.clone(), meant(app, uri, headers));
+            Ok(sockets::upgrade(app, socket, async move |socket| run(work, caller, agent, socket).await))
         }
-        Err(problem) => Ok(sockets::refuse(&app, socket, &problem, close::POLICY)),
+        Err(problem) => Ok(sockets::refuse(app, socket, &problem, close::POLICY)),
     }
 }
 
-async fn run(app: App, caller: Caller, mut socket: Socket) -> (Socket, End) {
+async fn run(app: App, caller: Caller, agent: Option<String>, mut socket: Socket) -> (Socket, End) {
     let (answers, mut answered) = mpsc::channel::<String>(UNDER_WAY);
     let under_way = Arc::new(Semaphore::new(UNDER_WAY));
     let (closing, ended) = (app.closing.clone(), caller.seat.ended.clone());
@@ -140,7 +153,7 @@ async fn run(app: App, caller: Caller, mut socket: Socket) -> (Socket, End) {
                     Ok(heard) => heard,
                     Err(end) => break end,
                 };
-                if let Err(refused) = begin(&app, &caller, heard, &under_way, &answers)
+                if let Err(refused) = begin(&app, &caller, agent.as_deref(), heard, &under_way, &answers)
                     && let Err(end) = socket.send(P2pReply::of(refused.0, Err(refused.1))).await
                 {
                     break end;
@@ -155,6 +168,7 @@ async fn run(app: App, caller: Caller, mut socket: Socket) -> (Socket, End) {
 fn begin(
     app: &App,
     caller: &Caller,
+    agent: Option<&str>,
     heard: Heard,
     under_way: &Arc<Semaphore>,
     answers: &mpsc::Sender<String>,
@@ -177,11 +191,13 @@ fn begin(
         Some(Err(_)) => return Err(refused(Problem::field("timeout", "seconds such as 30 or 0.5"))),
         None => None,
     };
+    let to = frame.to.as_deref().or(agent).map(str::to_owned);
+    let to = to.ok_or_else(|| refused(Problem::field("to", "the field is required")))?;
     let (app, seat, answers) = (app.clone(), Arc::clone(&caller.seat), answers.clone());
     app.clone().streams.spawn(async move {
         let answer = match frame.kind {
-            Kind::SendRecv => ask(&app, &seat, &frame.to, P2pCall::Message, &frame.message, within).await,
-            Kind::Send => tell(&seat, &frame.to, &frame.message)
+            Kind::SendRecv => ask(&app, &seat, &to, P2pCall::Message, &frame.message, within).await,
+            Kind::Send => tell(&seat, &to, &frame.message)
                 .await
                 .map(|message_id| Payload::from(serde_json::json!({"message_id": message_id}))),
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentnet_proto::envelope::CAPABILITY_PREFIX;
 use agentnet_proto::rpc::AgentInfo;
-use agentnet_proto::{Timestamp, schema_version};
+use agentnet_proto::{SubSystem, Timestamp, schema_version};
 use agentnet_store::sessions::Session;
 use serde_json::value::RawValue;
 
@@ -35,6 +35,8 @@ pub(super) struct Entry {
     body: Box<str>,
     pub(super) account_id: Option<Box<str>>,
     pub(super) capabilities: Box<[Box<str>]>,
+    /// Types of the systems of its own that it tells of.
+    pub(super) sub_systems: Box<[Box<str>]>,
     pub(super) opened: Opened,
     pub(super) last_seen: Timestamp,
     /// Milliseconds on the presence clock, negative for what was heard before the start.
@@ -48,12 +50,19 @@ pub(super) struct Entry {
     pub(super) greeted: bool,
 }
 
+/// What can't be read was refused at the door, or was there before that was watched.
+fn sub_systems(info: &AgentInfo) -> Box<[Box<str>]> {
+    let systems = SubSystem::all_of(&info.metadata).unwrap_or_default();
+    systems.into_iter().map(|system| system.sub_system_type.into()).collect()
+}
+
 impl Entry {
     pub(super) fn new(info: &AgentInfo, opened: Opened, last_seen: Timestamp, heard: i64) -> Self {
         Self {
             body: encode(info),
             account_id: info.account_id.as_deref().map(Box::from),
             capabilities: info.capabilities.iter().map(|c| c.as_str().into()).collect(),
+            sub_systems: sub_systems(info),
             opened,
             last_seen,
             heard,
@@ -66,7 +75,10 @@ impl Entry {
 
     /// Bytes that this entry adds, near enough.
     pub(super) fn bytes(&self) -> usize {
-        self.body.len() + self.capabilities.iter().map(|c| c.len() + 16).sum::<usize>() + 300
+        self.body.len()
+            + self.capabilities.iter().map(|c| c.len() + 16).sum::<usize>()
+            + self.sub_systems.iter().map(|kind| kind.len() + 16).sum::<usize>()
+            + 300
     }
 
     /// Takes a new description; whether it differs from the old one.
@@ -89,6 +101,7 @@ impl Entry {
         self.body = body;
         self.account_id = info.account_id.as_deref().map(Box::from);
         self.capabilities = info.capabilities.iter().map(|c| c.as_str().into()).collect();
+        self.sub_systems = sub_systems(&info);
         self.speaks_1_2 = speaks_1_2(&info);
         true
     }

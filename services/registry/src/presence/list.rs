@@ -27,6 +27,8 @@ pub enum Liveness {
 pub struct ListQuery<'a> {
     /// Only sessions with exactly this capability.
     pub capability: Option<&'a str>,
+    /// Only sessions with a system of their own of this type.
+    pub sub_system_type: Option<&'a str>,
     /// Only sessions heard of so lately.
     pub liveness: Option<Liveness>,
     /// Only sessions of this account.
@@ -57,6 +59,9 @@ pub(super) fn page(table: &Table, query: &ListQuery<'_>, now: i64, rules: &Rules
         let live = if silence < late_after { Liveness::Online } else { Liveness::Late };
         table.is_visible(entry, now, ttl)
             && query.liveness.is_none_or(|wanted| wanted == live)
+            && query
+                .sub_system_type
+                .is_none_or(|wanted| entry.sub_systems.iter().any(|kind| **kind == *wanted))
             && query.capability.is_none_or(|wanted| entry.capabilities.iter().any(|c| **c == *wanted))
     };
     let after =

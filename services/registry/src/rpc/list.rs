@@ -28,10 +28,15 @@ pub(super) async fn list(app: Arc<App>, _: Call, body: Bytes) -> Result<Bytes, R
             return Err(RpcError::with_detail(ErrorCode::InvalidField, "status is neither online nor late"));
         }
     };
-    validate::queries(&[("capability", &request.capability), ("account_id", &request.account_id)])?;
+    validate::queries(&[
+        ("capability", &request.capability),
+        ("account_id", &request.account_id),
+        ("sub_system_type", &request.sub_system_type),
+    ])?;
     let limit = clamp_limit(request.limit, MAX_LIMIT, MAX_LIMIT);
     let page = app.presence.list(&ListQuery {
         capability: request.capability.as_deref(),
+        sub_system_type: request.sub_system_type.as_deref(),
         liveness,
         account_id: request.account_id.as_deref(),
         after: request.cursor.as_deref().and_then(decode_cursor),

@@ -19,7 +19,11 @@ pub(super) async fn search(
     request: SearchRequest,
 ) -> Result<SearchResponse, RpcError> {
     validate::query("query", &request.query)?;
-    validate::queries(&[("capability", &request.capability), ("status", &request.status)])?;
+    validate::queries(&[
+        ("capability", &request.capability),
+        ("status", &request.status),
+        ("sub_system_type", &request.sub_system_type),
+    ])?;
     let limit = clamp_limit(request.limit, 20, 100);
     let (presence, status) = match (request.online_only, request.status.as_deref()) {
         (_, Some("online")) => (Presence::Online, None),
@@ -38,6 +42,7 @@ pub(super) async fn search(
         let filter = AccountFilter {
             query: &request.query,
             capability: request.capability.as_deref(),
+            sub_system_type: request.sub_system_type.as_deref(),
             status,
             presence,
             public_for: match &reader {

@@ -56,6 +56,12 @@ pub struct Args {
     /// Port of the gateway's HTTP API; 8000, or a free one if that is taken
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub http_port: Option<u16>,
+    /// Serve HTTP over TLS with this PEM file's certificates; it is read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The PEM file with the certificate's key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
     /// Write one JSON object with the URLs here once everything answers, for scripts
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::PathBuf,
     sync::{Arc, OnceLock},
 };
 
@@ -42,6 +43,8 @@ pub struct Told {
     pub gateway_seed: Option<SecretString>,
     /// The gateway's port that was asked for.
     pub http_port: Option<u16>,
+    /// The gateway's certificate and key.
+    pub tls_files: Option<(PathBuf, PathBuf)>,
     /// Where the gateway listens since its first start: its next one must be found there too.
     pub gateway: Arc<OnceLock<Found>>,
 }
@@ -73,6 +76,7 @@ impl Told {
             | "AGENTNET_ENROLMENT_TOKEN" => told.secure(kind, name),
             "AGENTNET_GATEWAY_KEYS" => told.gateway_keys(),
             "GATEWAY_LISTEN" => told.gateway_listens(),
+            "GATEWAY_TLS_CERT" | "GATEWAY_TLS_KEY" => told.tls_file(name),
             "GATEWAY_KEY_SEED" => Some(told.gateway_seed.as_ref()?.expose_secret().to_owned()),
             "AGENTNET_TOKEN_SECRET" => Some(told.token_secret.expose_secret().to_owned()),
             // Two services of one process can't listen at one address; `up` watches them itself.
@@ -96,6 +100,17 @@ impl Told {
             let is_free = TcpListener::bind((Ipv4Addr::LOCALHOST, HTTP_PORT)).is_ok();
             Some(on_loopback(if is_free { HTTP_PORT } else { 0 }))
         })
+    }
+
+    /// What the command line says, both or none of it; else what the environment does.
+    fn tls_file(&self, name: &str) -> Option<String> {
+        match &self.tls_files {
+            Some((cert, key)) => {
+                let file = if name == "GATEWAY_TLS_CERT" { cert } else { key };
+                Some(file.to_string_lossy().into_owned())
+            }
+            None => environment(name),
+        }
     }
 
     /// The gateway's key, beside those that the environment names. In open mode keys mean nothing.
@@ -187,9 +202,9 @@ impl Kind {
             Self::Gateway => {
                 let config = FullConfig::read::<Gateway>(&env).map_err(|error| bad_config(&error))?;
                 let started = start::<Gateway>(config, shutdown).await.map_err(|error| failed(&error))?;
-                let addrs: Vec<String> = started.handle.addrs().iter().map(ToString::to_string).collect();
+                let listens: Vec<String> = started.handle.listens().iter().map(ToString::to_string).collect();
                 if let Some(url) = started.handle.url() {
-                    told.gateway.get_or_init(|| Found { url, listen: addrs.join(",") });
+                    told.gateway.get_or_init(|| Found { url, listen: listens.join(",") });
                 }
                 started.task
             }

@@ -80,6 +80,7 @@ impl Stack {
             secure,
             gateway_seed,
             http_port: args.http_port,
+            tls_files: args.tls_cert.clone().zip(args.tls_key.clone()),
             gateway: Arc::default(),
         };
         let stack = Self { nats, postgres, shutdown: services::shutdown(), told, services: Mutex::default() };
