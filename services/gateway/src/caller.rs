@@ -1,11 +1,11 @@
 //! Who asks, and as whom the gateway acts for them.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use agentnet_proto::{ErrorCode, access_token::AccessClaims, rpc, secret_text::SecretText};
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
 };
 
 use crate::{
@@ -77,13 +77,34 @@ impl Caller {
         }
     }
 
+    /// Who asks. What is shown and isn't good comes out of the address's bucket, so that nobody tries on and on.
     async fn find(parts: &Parts, app: &App) -> Result<Self, Problem> {
         let peer = address(parts);
-        match shown(parts)? {
+        let found = Self::of_shown(shown(parts)?, app, peer).await;
+        if let Err(problem) = &found
+            && problem.status == StatusCode::UNAUTHORIZED
+            && problem.code != ErrorCode::Unauthenticated.as_str()
+        {
+            app.limits.check(Class::Verify, &Who::Address(peer))?;
+        }
+        found
+    }
+
+    async fn of_shown(shown: Shown, app: &App, peer: IpAddr) -> Result<Self, Problem> {
+        match shown {
             Shown::Token(token) => Self::of_token(app, SecretText::new(token)).await,
             Shown::ApiKey(key) => {
-                let token = app.machines.token(app, SecretText::new(key), peer).await?;
-                Self::of_token(app, token).await
+                let key = SecretText::new(key);
+                let token = app.machines.token(app, key.clone(), peer).await?;
+                match Self::of_token(app, token).await {
+                    // The key may have outlived the login that it was exchanged for.
+                    Err(problem) if problem.status == StatusCode::UNAUTHORIZED => {
+                        app.machines.forget(&key).await;
+                        let token = app.machines.token(app, key, peer).await?;
+                        Self::of_token(app, token).await
+                    }
+                    found => found,
+                }
             }
             Shown::Ticket(ticket) => {
                 let (seat, bound) = app.seats.of_ticket(SecretText::new(ticket)).await?;

@@ -28,7 +28,7 @@ impl Machines {
         api_key: SecretText,
         peer: IpAddr,
     ) -> Result<SecretText, Problem> {
-        let hash: [u8; 32] = Sha256::digest(api_key.expose()).into();
+        let hash = hash(&api_key);
         if let Some(token) = self.0.get(&hash).await {
             return Ok(token);
         }
@@ -43,4 +43,13 @@ impl Machines {
         self.0.insert(hash, answer.access_token.clone()).await;
         Ok(answer.access_token)
     }
+
+    /// The key's access token is no good any more; the next one is asked for.
+    pub(crate) async fn forget(&self, api_key: &SecretText) {
+        self.0.invalidate(&hash(api_key)).await;
+    }
+}
+
+fn hash(api_key: &SecretText) -> [u8; 32] {
+    Sha256::digest(api_key.expose()).into()
 }

@@ -31,7 +31,7 @@ use crate::{
     seats::{Entry, Seats},
 };
 
-/// How often full buckets are forgotten.
+/// How often full buckets are forgotten, and unused seats closed, unless these may be idle for less.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// How long live streams may take to hear that the gateway stops.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -131,7 +131,7 @@ impl Service for Gateway {
             ));
         }
         accepting.close();
-        let mut sweep = interval(SWEEP_EVERY);
+        let mut sweep = interval(SWEEP_EVERY.min(app.config.seats.idle));
         let own = Arc::clone(&app.own);
         let mut renew = std::pin::pin!(own.renew());
         loop {

@@ -21,8 +21,10 @@ use crate::{app::App, config::SocketRules, http::Problem};
 
 /// Longest message taken from a client, in bytes: the limit of agents.
 const MAX_MESSAGE: usize = 256_000;
-/// What may wait in a socket's own buffer, beside one message.
-const WRITE_BUFFER: usize = 64 * 1024;
+/// Buffers of a socket, each way: kept as long as it lives, so small. Longer messages take what they need, and give it back.
+const BUFFER: usize = 4 * 1024;
+/// What may wait to be written: one message, however long an agent's may be.
+const MAX_OUT: usize = MAX_MESSAGE + 128 * 1024;
 /// How long a client that is being told why may take to hear it.
 const LAST_WORD: Duration = Duration::from_secs(30);
 
@@ -79,8 +81,9 @@ where
     socket
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE)
-        .max_write_buffer_size(MAX_MESSAGE + WRITE_BUFFER * 2)
-        .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(MAX_OUT)
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(BUFFER)
         .on_upgrade(async move |socket| {
             let (socket, end) = work(Socket::new(socket, rules, slow)).await;
             if let End::Say(code, reason) = end {
@@ -124,6 +127,9 @@ impl ErrorFrame<'_> {
         details.insert("status".to_owned(), problem.status.as_u16().into());
         if let Some(field) = &problem.field {
             details.insert("field".to_owned(), field.as_str().into());
+        }
+        if let Some(wait) = problem.retry_after {
+            details.insert("retry_after".to_owned(), crate::http::whole_seconds(wait).into());
         }
         let frame = ErrorFrame {
             kind: "error",

@@ -3,6 +3,7 @@
 use agentnet_proto::ErrorCode;
 use axum::{
     Router,
+    body::{Body, HttpBody as _},
     extract::{DefaultBodyLimit, Request, State},
     http::{HeaderValue, Method, header},
     middleware::{self, Next},
@@ -16,6 +17,7 @@ use tower_http::{
         predicate::{NotForContentType, Predicate as _, SizeAbove},
     },
     cors::{AllowOrigin, CorsLayer},
+    timeout::TimeoutBody,
 };
 
 use super::{Problem, access};
@@ -43,8 +45,14 @@ pub(crate) fn wrap(router: Router<App>, app: &App) -> Router {
         .with_state(app.clone())
 }
 
-/// An answer comes in time, or 504 does. Streams and sockets begin in time; their bodies go on.
+/// An answer comes in time, or 504 does. Streams and sockets begin in time; their bodies go on. The request's body may pause
+/// no longer than its head: 408 otherwise.
 async fn in_time(State(app): State<App>, request: Request, next: Next) -> Response {
+    let pause = app.config.http.header_timeout;
+    let request = match request.body().is_end_stream() {
+        true => request,
+        false => request.map(|body| Body::new(TimeoutBody::new(pause, body))),
+    };
     match timeout(app.config.http.request_timeout, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(ErrorCode::Timeout, "the answer took too long; try again").into_response(),

@@ -192,7 +192,7 @@ struct Passed {
 
 impl Passed {
     fn new(app: App, seat: Arc<Seat>, observation: Observation, thread_id: Option<String>) -> Self {
-        Self { app, seat, observation, thread_id, seen: VecDeque::with_capacity(REMEMBERED) }
+        Self { app, seat, observation, thread_id, seen: VecDeque::new() }
     }
 
     /// Kind, id and text of the next item.
