@@ -134,14 +134,17 @@ impl Service for Gateway {
         let mut sweep = interval(SWEEP_EVERY.min(app.config.seats.idle));
         let own = Arc::clone(&app.own);
         let mut renew = std::pin::pin!(own.renew());
+        let mut watch = std::pin::pin!(app.seats.watch());
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.requested() => break,
                 () = &mut renew => {}
+                () = &mut watch => {}
                 _ = sweep.tick() => {
                     app.limits.sweep();
                     app.seats.sweep();
+                    app.strangers.sweep();
                 }
             }
         }

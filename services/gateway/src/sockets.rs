@@ -15,7 +15,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use serde::Serialize;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, sleep_until, timeout},
+};
 
 use crate::{app::App, config::SocketRules, http::Problem};
 
@@ -27,6 +30,8 @@ const BUFFER: usize = 4 * 1024;
 const MAX_OUT: usize = MAX_MESSAGE + 128 * 1024;
 /// How long a client that is being told why may take to hear it.
 const LAST_WORD: Duration = Duration::from_secs(30);
+/// The same for one that never was let in.
+const REFUSAL: Duration = Duration::from_secs(2);
 
 /// Codes of RFC 6455 that the gateway closes with.
 pub(crate) mod close {
@@ -77,6 +82,20 @@ where
         )
         .into_response();
     };
+    take_over(app, socket, permit, LAST_WORD, work)
+}
+
+fn take_over<F, Fut>(
+    app: &App,
+    socket: WebSocketUpgrade,
+    permit: OwnedSemaphorePermit,
+    last_word: Duration,
+    work: F,
+) -> Response
+where
+    F: FnOnce(Socket) -> Fut + Send + 'static,
+    Fut: Future<Output = (Socket, End)> + Send,
+{
     let (rules, slow, track) = (app.config.sockets, Arc::clone(&app.slow), app.streams.token());
     socket
         .max_message_size(MAX_MESSAGE)
@@ -87,7 +106,7 @@ where
         .on_upgrade(async move |socket| {
             let (socket, end) = work(Socket::new(socket, rules, slow)).await;
             if let End::Say(code, reason) = end {
-                socket.say_goodbye(code, reason).await;
+                socket.say_goodbye(code, reason, last_word).await;
             }
             drop((permit, track));
         })
@@ -95,8 +114,12 @@ where
 
 /// Takes a WebSocket over only to say why not: browsers can't read the answer to a refused handshake.
 pub(crate) fn refuse(app: &App, socket: WebSocketUpgrade, problem: &Problem, code: u16) -> Response {
+    // Room of their own, or strangers could take everybody's.
+    let Ok(permit) = Arc::clone(&app.refusals).try_acquire_owned() else {
+        return problem.clone().into_response();
+    };
     let frame = ErrorFrame::of(problem, app.now());
-    upgrade(app, socket, async move |mut socket: Socket| {
+    take_over(app, socket, permit, REFUSAL, async move |mut socket: Socket| {
         let end = match socket.send(frame).await {
             Ok(()) => End::Say(code, "refused: see the frame before"),
             Err(end) => end,
@@ -205,7 +228,7 @@ impl Socket {
     }
 
     /// Closes with a code. A client that doesn't read hears it when it reads again, for a while.
-    async fn say_goodbye(mut self, code: u16, reason: &'static str) {
+    async fn say_goodbye(mut self, code: u16, reason: &'static str, last_word: Duration) {
         let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
         let goodbye = async {
             let _ = self.inner.send(Message::Close(Some(frame))).await;
@@ -216,6 +239,6 @@ impl Socket {
                 }
             }
         };
-        let _ = timeout(LAST_WORD.min(self.rules.write_within * 3), goodbye).await;
+        let _ = timeout(last_word.min(self.rules.write_within * 3), goodbye).await;
     }
 }

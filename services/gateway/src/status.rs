@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
+    extract::{
+        FromRequestParts as _, Request, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection,
+    },
     http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse as _, Response},
 };
@@ -69,13 +71,18 @@ async fn look(app: &App) -> (StatusCode, Json<GatewayHealth>) {
         (status = 503, body = ref("#/components/schemas/GatewayHealth"))))]
 pub(crate) async fn root(
     State(app): State<App>,
-    caller: Result<Caller, Problem>,
     uri: Uri,
     headers: HeaderMap,
     socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    request: Request,
 ) -> Result<Response, Problem> {
     match socket {
-        Ok(socket) => chat::open(&app, caller, &uri, &headers, socket).await,
+        Ok(socket) => {
+            // Only then: a probe of health must not wait for the network, nor come online.
+            let (mut parts, _) = request.into_parts();
+            let caller = Caller::from_request_parts(&mut parts, &app).await;
+            chat::open(&app, caller, &uri, &headers, socket).await
+        }
         Err(_) => Ok(look(&app).await.into_response()),
     }
 }

@@ -124,7 +124,7 @@ impl Client {
             // Whoever says much must not keep the client from being heard: no order here.
             tokio::select! {
                 () = closing.cancelled() => return Err(End::Say(close::GOING_AWAY, "the gateway stops; come back")),
-                () = ended.cancelled() => return Err(End::Say(close::POLICY, "the login has ended")),
+                () = ended.cancelled() => return Err(self.seat().goodbye(close::POLICY)),
                 message = self.observation.next() => {
                     let Some(message) = message else {
                         return Err(End::Say(close::GOING_AWAY, "the account's session ended"));

@@ -201,7 +201,7 @@ impl Chat {
             // Whoever says much must not keep the client from being heard: no order here.
             tokio::select! {
                 () = closing.cancelled() => return Err(End::Say(close::GOING_AWAY, "the gateway stops; come back")),
-                () = ended.cancelled() => return Err(End::Say(close::AUTHENTICATION, "the login has ended")),
+                () = ended.cancelled() => return Err(self.seat().goodbye(close::AUTHENTICATION)),
                 () = sleep_until(expires) => return self.over(socket, "expired").await,
                 () = sleep_until(idle) => return self.over(socket, "inactivity").await,
                 heads = self.problems.1.recv() => match heads {
