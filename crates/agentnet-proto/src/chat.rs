@@ -49,7 +49,7 @@ pub struct ChatSaid {
     pub session_id: String,
     /// As whom.
     pub role: ChatRole,
-    /// The username of who says it.
+    /// The username of who says it, for recipients that don't look it up: a word of its sender's, so others do.
     pub sender: String,
     /// More about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,7 +62,7 @@ impl ChatSaid {
     #[must_use]
     pub fn of(kind: &str, payload: &Payload, session_id: &str, from: &str) -> Option<Self> {
         match kind {
-            KIND => payload.parse().ok(),
+            KIND => payload.parse().ok().filter(|said: &Self| said.session_id == session_id),
             DELETED => None,
             _ => Some(Self {
                 text: payload.as_text()?,
@@ -93,8 +93,11 @@ pub struct ChatMessage {
     pub content: String,
     /// The message.
     pub message_id: String,
-    /// The username of who said it; of an agent that knows nothing of sessions its role label or account.
+    /// The username of who said it, as the network has it; the account where it has none.
     pub sender: String,
+    /// The account that said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
     /// When, ISO 8601.
     pub timestamp: String,
     /// Its number in the session, from 0; messages that just came have none. Numbers stay: taking one back leaves a gap.
@@ -106,15 +109,17 @@ pub struct ChatMessage {
 }
 
 impl ChatMessage {
-    /// What was said, with when and under which id.
+    /// What `account_id` said, with when and under which id. The sender's name is the account until it is looked up: what
+    /// the payload says of it is anybody's word.
     #[must_use]
-    pub fn new(said: ChatSaid, message_id: String, timestamp: String) -> Self {
+    pub fn new(said: ChatSaid, account_id: String, message_id: String, timestamp: String) -> Self {
         Self {
             session_id: said.session_id,
             role: said.role,
             content: said.text,
             message_id,
-            sender: said.sender,
+            sender: account_id.clone(),
+            account_id: Some(account_id),
             timestamp,
             index: None,
             metadata: said.metadata,

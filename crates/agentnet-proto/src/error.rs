@@ -297,6 +297,8 @@ codes! {
     Busy = "busy", 503, true;
     /// The handler didn't finish in time.
     Timeout = "timeout", 504, true;
+    /// The request's body didn't come in time; send it without pauses.
+    RequestTimeout = "request_timeout", 408, true;
     /// The handler failed.
     HandlerError = "handler_error", 502, false;
     /// The recipient has no handler for this kind of message; ask its owner what it takes.

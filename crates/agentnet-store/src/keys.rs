@@ -236,7 +236,7 @@ pub async fn bind_session(
     .map_err(StoreError::query("agent_keys.bind_session"))
 }
 
-/// Ends the session keys of logins, of each the `keep` latest excepted; returns the account and key of those that ended by
+/// Ends the session keys of logins, of each the `keep` excepted that were bound or prolonged last; returns the account and key of those that ended by
 /// this.
 ///
 /// # Errors
@@ -250,7 +250,7 @@ pub async fn end_sessions(
     sqlx::query_as(
         "UPDATE agent_keys SET revoked_at = greatest($3, bound_at), ended_as = 'revoked' \
          WHERE (account_id, public_key) IN (SELECT account_id, public_key FROM ( \
-             SELECT account_id, public_key, row_number() OVER (PARTITION BY sid ORDER BY bound_at DESC, public_key) AS n \
+             SELECT account_id, public_key, row_number() OVER (PARTITION BY sid ORDER BY expires_at DESC, bound_at DESC, public_key) AS n \
              FROM agent_keys WHERE kind = 'session' AND sid = ANY($1) AND revoked_at IS NULL AND expires_at > $3) live \
              WHERE n > $2) \
          RETURNING account_id, public_key",

@@ -113,6 +113,11 @@ impl Metrics {
         self.count_unproved(why, "receipt", &receipt.message_id, from);
     }
 
+    /// Something that an observer doesn't get to see.
+    pub(crate) fn unproved_shown(&self, why: &Unproved, what: &str, message_id: &str) {
+        self.count_unproved(why, what, message_id, "");
+    }
+
     fn count_unproved(&self, why: &Unproved, what: &str, message_id: &str, from: &str) {
         let code = why.code().as_str();
         *self.unproved.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;

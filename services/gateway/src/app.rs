@@ -10,7 +10,17 @@ use agentnet_service::{CancellationToken, health::HealthChecks};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use crate::{config::Config, machines::Machines, own::Own, rates::Limits, seats::Seats, tokens::Tokens};
+use crate::{
+    config::Config,
+    machines::Machines,
+    own::Own,
+    rates::{Limits, Strangers},
+    seats::Seats,
+    tokens::Tokens,
+};
+
+/// Refused sockets that are told why at once; more get a plain answer.
+const MAX_REFUSALS: usize = 256;
 
 /// What every handler shares. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -28,11 +38,14 @@ pub(crate) struct Shared {
     pub(crate) tokens: Tokens,
     pub(crate) machines: Machines,
     pub(crate) limits: Limits,
+    pub(crate) strangers: Strangers,
     pub(crate) health: HealthChecks,
     /// Live streams, which go on after their answer has begun.
     pub(crate) streams: TaskTracker,
     /// Room for them.
     pub(crate) room: Arc<Semaphore>,
+    /// Room for sockets that are only told why they may not be.
+    pub(crate) refusals: Arc<Semaphore>,
     /// Clients that were let go because they didn't read.
     pub(crate) slow: Arc<AtomicU64>,
     /// Cancelled when streams are to end.
@@ -45,6 +58,7 @@ impl App {
         Self(Arc::new(Shared {
             ids: Arc::new(SystemIds::new(config.clock.clone())),
             limits: Limits::new(&config.rates),
+            strangers: Strangers::new(config.rates.verify),
             tokens: Tokens::new(Arc::clone(&own), config.clock.clone()),
             machines: Machines::new(),
             config,
@@ -53,6 +67,7 @@ impl App {
             health,
             streams: TaskTracker::new(),
             room: Arc::new(Semaphore::new(room)),
+            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             slow: Arc::default(),
             closing: CancellationToken::new(),
         }))

@@ -1,11 +1,11 @@
 //! Who asks, and as whom the gateway acts for them.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
-use agentnet_proto::{ErrorCode, access_token::AccessClaims, rpc, secret_text::SecretText};
+use agentnet_proto::{ErrorCode, access_token::AccessClaims, secret_text::SecretText};
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
 };
 
 use crate::{
@@ -19,6 +19,8 @@ use crate::{
 const API_KEY_HEADER: &str = "x-api-key";
 /// How API keys begin.
 const API_KEY_PREFIX: &str = "ank_";
+/// How tickets begin.
+const TICKET_PREFIX: &str = "anw_";
 
 /// Who asks. In open mode, where whoever reaches the network may be anybody, it may be nobody: the gateway's own account
 /// acts then.
@@ -38,7 +40,7 @@ pub(crate) struct User {
     pub(crate) role: String,
     /// What the login may be used for; `None` for everything.
     scopes: Option<Vec<String>>,
-    /// The access token and what it says; a ticket brings none.
+    /// The access token and what it says.
     pub(crate) access: Option<(AccessClaims, SecretText)>,
 }
 
@@ -77,23 +79,50 @@ impl Caller {
         }
     }
 
+    /// Who asks. An address that shows much that isn't good is refused for a while before the registry is asked about more.
     async fn find(parts: &Parts, app: &App) -> Result<Self, Problem> {
         let peer = address(parts);
-        match shown(parts)? {
+        let shown = shown(parts)?;
+        let is_asked_about = match &shown {
+            Shown::ApiKey(key) => !app.machines.knows(&SecretText::new(key.as_str())),
+            Shown::Ticket(_) => true,
+            Shown::Token(_) | Shown::Nothing => false,
+        };
+        if is_asked_about {
+            app.strangers.check(peer)?;
+        }
+        let found = Self::of_shown(shown, app, peer).await;
+        if let Err(problem) = &found
+            && problem.status == StatusCode::UNAUTHORIZED
+            && problem.code != ErrorCode::Unauthenticated.as_str()
+        {
+            app.strangers.failed(peer)?;
+        }
+        found
+    }
+
+    async fn of_shown(shown: Shown, app: &App, peer: IpAddr) -> Result<Self, Problem> {
+        match shown {
             Shown::Token(token) => Self::of_token(app, SecretText::new(token)).await,
             Shown::ApiKey(key) => {
-                let token = app.machines.token(app, SecretText::new(key), peer).await?;
-                Self::of_token(app, token).await
+                let key = SecretText::new(key);
+                let token = app.machines.token(app, key.clone(), peer).await?;
+                match Self::of_token(app, token).await {
+                    // The key may have outlived the login that it was exchanged for.
+                    Err(problem) if problem.status == StatusCode::UNAUTHORIZED => {
+                        app.machines.forget(&key).await;
+                        let token = app.machines.token(app, key, peer).await?;
+                        Self::of_token(app, token).await
+                    }
+                    found => found,
+                }
             }
             Shown::Ticket(ticket) => {
-                let (seat, bound) = app.seats.of_ticket(SecretText::new(ticket)).await?;
-                let rpc::UserSessionResponse { account_id, role, scopes, .. } = bound;
-                let who = Who::Account(seat.account.clone());
-                let user = User { account_id, role, scopes, access: None };
-                Ok(Self { seat, user: Some(Arc::new(user)), who })
+                let token = app.seats.redeem(SecretText::new(ticket)).await?;
+                Self::of_token(app, token).await
             }
             Shown::Nothing => match app.own.anonymous().await? {
-                Some(seat) => Ok(Self { seat, user: None, who: Who::Address(peer) }),
+                Some(seat) => Ok(Self { seat, user: None, who: Who::at(peer) }),
                 None => Err(not_authenticated()),
             },
         }
@@ -135,10 +164,16 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 fn shown(parts: &Parts) -> Result<Shown, Problem> {
     let live = is_live(parts);
     if live && let Some(found) = shown_in_query(parts.uri.query().unwrap_or_default()) {
-        return Ok(found);
+        return match &found {
+            Shown::Ticket(ticket) if !ticket.starts_with(TICKET_PREFIX) => {
+                Err(Problem::of(ErrorCode::TicketInvalid))
+            }
+            _ => Ok(found),
+        };
     }
     if let Some(key) = parts.headers.get(API_KEY_HEADER) {
-        let key = key.to_str().map_err(|_| Problem::of(ErrorCode::ApiKeyInvalid))?;
+        let key = key.to_str().ok().filter(|key| key.starts_with(API_KEY_PREFIX));
+        let key = key.ok_or_else(|| Problem::of(ErrorCode::ApiKeyInvalid))?;
         return Ok(Shown::ApiKey(key.to_owned()));
     }
     if !parts.headers.contains_key(header::AUTHORIZATION) {
@@ -153,7 +188,11 @@ fn shown(parts: &Parts) -> Result<Shown, Problem> {
 
 /// Browsers can't set headers of WebSockets and event streams; nothing else takes secrets in its address.
 fn is_live(parts: &Parts) -> bool {
-    parts.headers.contains_key(header::UPGRADE) || parts.uri.path().starts_with("/api/stream/")
+    let upgrade = parts.headers.get(header::UPGRADE);
+    upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        // So are those of HTTP/2.
+        || parts.method == axum::http::Method::CONNECT
+        || parts.uri.path().starts_with("/api/stream/")
 }
 
 fn shown_in_query(query: &str) -> Option<Shown> {

@@ -28,19 +28,31 @@ impl Machines {
         api_key: SecretText,
         peer: IpAddr,
     ) -> Result<SecretText, Problem> {
-        let hash: [u8; 32] = Sha256::digest(api_key.expose()).into();
-        if let Some(token) = self.0.get(&hash).await {
-            return Ok(token);
-        }
-        // A key of its own, for the login only; seats have theirs.
-        let request = rpc::ApiKeyLoginRequest {
-            api_key,
-            session_key: Some(agentnet_proto::signature::SecretKey::generate().verifying().to_nkey()),
-            address: Some(peer.to_string()),
-            ..rpc::ApiKeyLoginRequest::default()
-        };
-        let answer = app.own.registry().call::<rpc::ApiKeyLogin>(&request).await?;
-        self.0.insert(hash, answer.access_token.clone()).await;
-        Ok(answer.access_token)
+        let hash = hash(&api_key);
+        // Of many that ask at once with the same key, one exchanges it.
+        let exchanged = self.0.try_get_with(hash, async {
+            let request = rpc::ApiKeyLoginRequest {
+                api_key,
+                address: Some(peer.to_string()),
+                ..rpc::ApiKeyLoginRequest::default()
+            };
+            let answer = app.own.registry().call::<rpc::ApiKeyLogin>(&request).await?;
+            Ok::<_, Problem>(answer.access_token)
+        });
+        exchanged.await.map_err(|problem| Problem::clone(&problem))
     }
+
+    /// Whether the key was exchanged before.
+    pub(crate) fn knows(&self, api_key: &SecretText) -> bool {
+        self.0.contains_key(&hash(api_key))
+    }
+
+    /// The key's access token is no good any more; the next one is asked for.
+    pub(crate) async fn forget(&self, api_key: &SecretText) {
+        self.0.invalidate(&hash(api_key)).await;
+    }
+}
+
+fn hash(api_key: &SecretText) -> [u8; 32] {
+    Sha256::digest(api_key.expose()).into()
 }

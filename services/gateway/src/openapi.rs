@@ -70,9 +70,12 @@ fn document(paths: &OpenApi) -> Value {
         if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
             responses.insert("default".to_owned(), problem());
         }
+        // Nothing, where nothing is asked for: in open mode, and at health and logins.
+        operation["security"] = json!([{}, {"token": []}, {"apiKey": []}]);
     }
     let mut components = Map::new();
     components.insert("schemas".to_owned(), Value::Object(schemas()));
+    components.insert("securitySchemes".to_owned(), security_schemes());
     document["components"] = Value::Object(components);
     document
 }
@@ -86,6 +89,13 @@ fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
         .filter_map(Value::as_object_mut)
         .flat_map(|path| path.values_mut())
         .filter(|operation| operation.get("responses").is_some())
+}
+
+fn security_schemes() -> Value {
+    json!({
+        "token": {"type": "http", "scheme": "bearer", "description": "The access token of a login, or an API key."},
+        "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    })
 }
 
 fn problem() -> Value {

@@ -1,6 +1,12 @@
 //! How often who may ask: token buckets per kind of route and per account, or address where no account is known.
 
-use std::{net::IpAddr, num::NonZeroU32, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use agentnet_proto::AccountId;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock as _};
@@ -9,6 +15,9 @@ use crate::{config::Rates, http::Problem};
 
 /// Callers remembered per kind before those whose bucket is full again are forgotten.
 const MANY: usize = 50_000;
+const MINUTE: Duration = Duration::from_secs(60);
+/// How often full buckets are looked for where there are very many.
+const THIN_OUT_EVERY: Duration = Duration::from_secs(1);
 
 /// The kinds of routes, by how often they may be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +57,74 @@ pub(crate) enum Who {
     Address(IpAddr),
 }
 
+impl Who {
+    /// Callers from an address. Whoever has one address of an IPv6 network has all of it.
+    pub(crate) fn at(address: IpAddr) -> Self {
+        Self::Address(network(address))
+    }
+}
+
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & (u128::MAX << 64)).into()),
+        v4 => v4,
+    }
+}
+
+/// Addresses that show tokens, keys and tickets that aren't good.
+#[derive(Debug)]
+pub(crate) struct Strangers {
+    most: u32,
+    /// How many in the minute that began then.
+    failures: Mutex<HashMap<IpAddr, (u32, Instant)>>,
+}
+
+impl Strangers {
+    /// `most` failures of an address a minute.
+    pub(crate) fn new(most: NonZeroU32) -> Self {
+        Self { most: most.get(), failures: Mutex::default() }
+    }
+
+    /// Whether more of the address is looked at.
+    ///
+    /// # Errors
+    /// 429 with the time until it is.
+    pub(crate) fn check(&self, address: IpAddr) -> Result<(), Problem> {
+        match self.lock().get(&network(address)) {
+            Some((count, since)) if *count >= self.most && since.elapsed() < MINUTE => {
+                Err(Problem::too_many(MINUTE.saturating_sub(since.elapsed())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Something that it showed wasn't good.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check), once there were too many.
+    pub(crate) fn failed(&self, address: IpAddr) -> Result<(), Problem> {
+        self.check(address)?;
+        let mut failures = self.lock();
+        if failures.len() < MANY || failures.contains_key(&network(address)) {
+            let (count, since) = failures.entry(network(address)).or_insert((0, Instant::now()));
+            if since.elapsed() >= MINUTE {
+                (*count, *since) = (0, Instant::now());
+            }
+            *count += 1;
+        }
+        Ok(())
+    }
+
+    /// Forgets minutes that are over.
+    pub(crate) fn sweep(&self) {
+        self.lock().retain(|_, (_, since)| since.elapsed() < MINUTE);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, (u32, Instant)>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The buckets.
 #[derive(Debug)]
 pub(crate) struct Limits {
@@ -59,6 +136,7 @@ pub(crate) struct Limits {
     agent: DefaultKeyedRateLimiter<Who>,
     message: DefaultKeyedRateLimiter<Who>,
     read: DefaultKeyedRateLimiter<Who>,
+    thinned_out: Mutex<Option<Instant>>,
 }
 
 impl Limits {
@@ -73,6 +151,7 @@ impl Limits {
             agent: of(rates.agent),
             message: of(rates.message),
             read: of(rates.read),
+            thinned_out: Mutex::default(),
         }
     }
 
@@ -83,7 +162,11 @@ impl Limits {
     pub(crate) fn check(&self, class: Class, caller: &Who) -> Result<(), Problem> {
         let limiter = self.of(class);
         if limiter.len() > MANY {
-            limiter.retain_recent();
+            let mut last = self.thinned_out.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.is_none_or(|at| at.elapsed() >= THIN_OUT_EVERY) {
+                *last = Some(Instant::now());
+                limiter.retain_recent();
+            }
         }
         limiter.check_key(caller).map_err(|until| {
             let wait = until.wait_time_from(governor::clock::DefaultClock::default().now());

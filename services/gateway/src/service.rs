@@ -31,7 +31,7 @@ use crate::{
     seats::{Entry, Seats},
 };
 
-/// How often full buckets are forgotten.
+/// How often full buckets are forgotten, and unused seats closed, unless these may be idle for less.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// How long live streams may take to hear that the gateway stops.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -145,7 +145,7 @@ impl Service for Gateway {
         }
         drop(serving);
         accepting.close();
-        let mut sweep = interval(SWEEP_EVERY);
+        let mut sweep = interval(SWEEP_EVERY.min(app.config.seats.idle));
         let own = Arc::clone(&app.own);
         let mut renew = std::pin::pin!(own.renew());
         let mut certificates = std::pin::pin!(async {
@@ -154,15 +154,18 @@ impl Service for Gateway {
                 None => std::future::pending().await,
             }
         });
+        let mut watch = std::pin::pin!(app.seats.watch());
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.requested() => break,
                 () = &mut renew => {}
                 () = &mut certificates => {}
+                () = &mut watch => {}
                 _ = sweep.tick() => {
                     app.limits.sweep();
                     app.seats.sweep();
+                    app.strangers.sweep();
                 }
             }
         }

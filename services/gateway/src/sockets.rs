@@ -15,16 +15,23 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use serde::Serialize;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, sleep_until, timeout},
+};
 
 use crate::{app::App, config::SocketRules, http::Problem};
 
 /// Longest message taken from a client, in bytes: the limit of agents.
 const MAX_MESSAGE: usize = 256_000;
-/// What may wait in a socket's own buffer, beside one message.
-const WRITE_BUFFER: usize = 64 * 1024;
+/// Buffers of a socket, each way: kept as long as it lives, so small. Longer messages take what they need, and give it back.
+const BUFFER: usize = 4 * 1024;
+/// What may wait to be written: one message, however long an agent's may be.
+const MAX_OUT: usize = MAX_MESSAGE + 128 * 1024;
 /// How long a client that is being told why may take to hear it.
 const LAST_WORD: Duration = Duration::from_secs(30);
+/// The same for one that never was let in.
+const REFUSAL: Duration = Duration::from_secs(2);
 
 /// Codes of RFC 6455 that the gateway closes with.
 pub(crate) mod close {
@@ -75,16 +82,31 @@ where
         )
         .into_response();
     };
+    take_over(app, socket, permit, LAST_WORD, work)
+}
+
+fn take_over<F, Fut>(
+    app: &App,
+    socket: WebSocketUpgrade,
+    permit: OwnedSemaphorePermit,
+    last_word: Duration,
+    work: F,
+) -> Response
+where
+    F: FnOnce(Socket) -> Fut + Send + 'static,
+    Fut: Future<Output = (Socket, End)> + Send,
+{
     let (rules, slow, track) = (app.config.sockets, Arc::clone(&app.slow), app.streams.token());
     socket
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE)
-        .max_write_buffer_size(MAX_MESSAGE + WRITE_BUFFER * 2)
-        .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(MAX_OUT)
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(BUFFER)
         .on_upgrade(async move |socket| {
             let (socket, end) = work(Socket::new(socket, rules, slow)).await;
             if let End::Say(code, reason) = end {
-                socket.say_goodbye(code, reason).await;
+                socket.say_goodbye(code, reason, last_word).await;
             }
             drop((permit, track));
         })
@@ -92,8 +114,12 @@ where
 
 /// Takes a WebSocket over only to say why not: browsers can't read the answer to a refused handshake.
 pub(crate) fn refuse(app: &App, socket: WebSocketUpgrade, problem: &Problem, code: u16) -> Response {
+    // Room of their own, or strangers could take everybody's.
+    let Ok(permit) = Arc::clone(&app.refusals).try_acquire_owned() else {
+        return problem.clone().into_response();
+    };
     let frame = ErrorFrame::of(problem, app.now());
-    upgrade(app, socket, async move |mut socket: Socket| {
+    take_over(app, socket, permit, REFUSAL, async move |mut socket: Socket| {
         let end = match socket.send(frame).await {
             Ok(()) => End::Say(code, "refused: see the frame before"),
             Err(end) => end,
@@ -124,6 +150,9 @@ impl ErrorFrame<'_> {
         details.insert("status".to_owned(), problem.status.as_u16().into());
         if let Some(field) = &problem.field {
             details.insert("field".to_owned(), field.as_str().into());
+        }
+        if let Some(wait) = problem.retry_after {
+            details.insert("retry_after".to_owned(), crate::http::whole_seconds(wait).into());
         }
         let frame = ErrorFrame {
             kind: "error",
@@ -199,7 +228,7 @@ impl Socket {
     }
 
     /// Closes with a code. A client that doesn't read hears it when it reads again, for a while.
-    async fn say_goodbye(mut self, code: u16, reason: &'static str) {
+    async fn say_goodbye(mut self, code: u16, reason: &'static str, last_word: Duration) {
         let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
         let goodbye = async {
             let _ = self.inner.send(Message::Close(Some(frame))).await;
@@ -210,6 +239,6 @@ impl Socket {
                 }
             }
         };
-        let _ = timeout(LAST_WORD.min(self.rules.write_within * 3), goodbye).await;
+        let _ = timeout(last_word.min(self.rules.write_within * 3), goodbye).await;
     }
 }

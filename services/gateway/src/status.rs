@@ -5,7 +5,9 @@ use std::{convert::Infallible, time::Duration};
 use agentnet_proto::ErrorCode;
 use axum::{
     Json,
-    extract::{FromRequestParts, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
+    extract::{
+        FromRequestParts, Request, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection,
+    },
     http::{HeaderMap, StatusCode, Uri, request::Parts},
     response::{IntoResponse as _, Response},
 };
@@ -89,12 +91,15 @@ async fn look(app: &App, face: Face) -> (StatusCode, Json<GatewayHealth>) {
 pub(crate) async fn root(
     State(app): State<App>,
     At(face): At,
-    caller: Result<Caller, Problem>,
     uri: Uri,
     headers: HeaderMap,
     socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    request: Request,
 ) -> Result<Response, Problem> {
     let Ok(socket) = socket else { return Ok(look(&app, face).await.into_response()) };
+    // Only then: a probe of health must not wait for the network, nor come online.
+    let (mut parts, _) = request.into_parts();
+    let caller = Caller::from_request_parts(&mut parts, &app).await;
     match face {
         Face::All | Face::Chat => chat::open(&app, caller, &uri, &headers, socket).await,
         Face::P2p => p2p::open(&app, caller, &uri, &headers, socket),

@@ -34,6 +34,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::timeout};
 
+pub mod people;
 pub mod web;
 
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -209,6 +210,15 @@ impl Stack {
 
     /// A gateway on a free port, with these variables too.
     pub async fn gateway(&self, settings: &[(&str, &str)]) -> RunningGateway {
+        self.gateway_with(settings, |_| {}).await
+    }
+
+    /// The same, with what no variable can say, such as another clock.
+    pub async fn gateway_with(
+        &self,
+        settings: &[(&str, &str)],
+        change: impl FnOnce(&mut agentnet_gateway::Config),
+    ) -> RunningGateway {
         let mut pairs = BTreeMap::from([
             ("NATS_URL", self.nats.url()),
             ("AGENTNET_NATS_RECONNECT_MAX_SECONDS", "0.1".to_owned()),
@@ -223,7 +233,8 @@ impl Stack {
             Security::Secure => drop(pairs.insert("AGENTNET_NKEY_SEED", seed())),
         }
         pairs.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
-        let config = FullConfig::read::<Gateway>(&Env::from_pairs(pairs)).unwrap();
+        let mut config = FullConfig::read::<Gateway>(&Env::from_pairs(pairs)).unwrap();
+        change(&mut config.service);
         let shutdown = Shutdown::new(config.chassis.shutdown);
         let Started { task, handle, .. } = start::<Gateway>(config, &shutdown).await.unwrap();
         RunningGateway { running: Some(Running { shutdown, task }), addr: handle.addrs()[0], handle }
@@ -288,14 +299,31 @@ impl Stack {
             password: SecretText::new(password),
             ..rpc::UserCreateRequest::default()
         };
+        self.as_operator(async |registry, account_id| {
+            registry.user_create(&rpc::UserCreateRequest { account_id, ..request }).await.unwrap();
+        })
+        .await;
+    }
+
+    /// Gives a person another password.
+    pub async fn person_password(&self, username: &str, password: &str) {
+        let request = rpc::UserSetPasswordRequest {
+            target: Some(username.to_owned()),
+            new_password: SecretText::new(password),
+            ..rpc::UserSetPasswordRequest::default()
+        };
+        self.as_operator(async |registry, account_id| {
+            registry.user_set_password(&rpc::UserSetPasswordRequest { account_id, ..request }).await.unwrap();
+        })
+        .await;
+    }
+
+    async fn as_operator(&self, work: impl AsyncFnOnce(RegistryClient, Option<String>)) {
         if self.security() == Security::Open {
-            self.registry().call::<rpc::UserCreate>(&request).await.unwrap();
-            return;
+            return work(self.registry(), None).await;
         }
         let operator = self.node("operator").identity(self.identity("operator")).start().await.unwrap();
-        let account_id = Some(operator.account_id().to_owned());
-        let request = rpc::UserCreateRequest { account_id, ..request };
-        operator.registry().call::<rpc::UserCreate>(&request).await.unwrap();
+        work(operator.registry().clone(), Some(operator.account_id().to_owned())).await;
         operator.close().await.unwrap();
     }
 

@@ -88,6 +88,9 @@ pub struct UserLogoutRequest {
 pub struct UserLogoutResponse {
     /// The account whose login ended.
     pub account_id: String,
+    /// The login that ended, as its access tokens name it.
+    #[serde(default)]
+    pub sid: String,
     /// Session keys that speak for it no more because of this request.
     pub ended_keys: i64,
     /// When it was made, ISO 8601.
@@ -117,12 +120,18 @@ pub struct UserSessionResponse {
     pub username: String,
     /// `user`, `agent` or `operator`.
     pub role: String,
+    /// The account's kind: `agent` or `human`.
+    #[serde(default)]
+    pub kind: String,
     /// What the login may be used for; absent for everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
     /// Until when the session key speaks for the account, ISO 8601; absent where none was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_expires_at: Option<String>,
+    /// An access token of the login that a ticket belongs to, for the gateway to go on with; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_token: Option<SecretText>,
 }
 
 /// Body of `registry.ws_ticket_create`, by the gateway: a ticket that opens one WebSocket, at any gateway, within 30 s.

@@ -145,13 +145,19 @@ impl ChatManager {
         });
         let numbered = said.enumerate().map(|(index, (row, said))| {
             let MessageRow { message_id, received_at, from_account_id, .. } = row;
-            let message =
-                ChatMessage { index: Some(index), ..ChatMessage::new(said, message_id, received_at) };
-            Numbered { message, account_id: from_account_id }
+            let account_id = from_account_id.clone().unwrap_or_default();
+            let message = ChatMessage::new(said, account_id, message_id, received_at);
+            Numbered { message: ChatMessage { index: Some(index), ..message }, account_id: from_account_id }
         });
-        Ok(numbered
+        let mut numbered: Vec<Numbered> = numbered
             .filter(|one| !gone.contains(&(one.message.message_id.clone(), one.account_id.clone())))
-            .collect())
+            .collect();
+        for one in &mut numbered {
+            if let Some(account_id) = &one.account_id {
+                one.message.sender = self.name_of(account_id).await;
+            }
+        }
+        Ok(numbered)
     }
 
     /// The thread's messages, newest first.

@@ -18,11 +18,17 @@ mod history;
 
 pub use history::ChatPage;
 
-use agentnet_proto::{
-    ErrorCode, Payload,
-    chat::{ChatMessage, ChatRole, ChatSaid, KIND, TOLD, thread_of},
-    rpc::ThreadCreateRequest,
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
 };
+
+use agentnet_proto::{
+    Envelope, ErrorCode, Payload, Subject,
+    chat::{ChatMessage, ChatRole, ChatSaid, KIND, TOLD, thread_of},
+    rpc::{ProfileRequest, ThreadCreateRequest},
+};
+use async_nats::Message;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -36,13 +42,18 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct ChatManager {
     node: AgentNode,
+    /// Usernames of accounts that said something.
+    names: Arc<Mutex<HashMap<String, String>>>,
 }
+
+/// Usernames that are remembered.
+const MAX_NAMES: usize = 1024;
 
 impl ChatManager {
     /// Chat sessions for this agent.
     #[must_use]
     pub fn new(node: &AgentNode) -> Self {
-        Self { node: node.clone() }
+        Self { node: node.clone(), names: Arc::default() }
     }
 
     /// Comes into a session, which begins with whoever comes first.
@@ -101,7 +112,10 @@ impl ChatManager {
             .kind(KIND)
             .until(Stage::Stored)
             .await?;
-        let message = ChatMessage::new(said, sent.message_id, self.node.inner.clock.now().to_string());
+        let own = self.node.account_id().to_owned();
+        let now = self.node.inner.clock.now().to_string();
+        let mut message = ChatMessage::new(said, own, sent.message_id, now);
+        message.sender = self.node.username();
         // Nobody gets mail from themselves; other clients of this account hear of it so.
         if let Ok(told) = serde_json::to_vec(&message) {
             self.node.tell(TOLD, told).await?;
@@ -109,7 +123,7 @@ impl ChatManager {
         Ok(message)
     }
 
-    /// Hears what is said in every session that this agent is in; [`message_of`](Self::message_of) reads it.
+    /// Hears what is said in every session that this agent is in; [`heard`](Self::heard) reads it.
     ///
     /// # Errors
     /// As [`AgentNode::observe`].
@@ -117,20 +131,44 @@ impl ChatManager {
         self.node.observe(&[Observed::Mail, Observed::Told(TOLD.to_owned())]).await
     }
 
-    /// What a body that was heard says in the session, if it is something said there.
-    #[must_use]
-    pub fn message_of(session_id: &str, body: &[u8]) -> Option<ChatMessage> {
-        if let Ok(told) = serde_json::from_slice::<ChatMessage>(body) {
+    /// What a message that was heard says in the session, if it is something said there. Its sender is the account that
+    /// sent it, by the name the network has for it.
+    pub async fn heard(&self, session_id: &str, message: &Message) -> Option<ChatMessage> {
+        if let Ok(Subject::Stream(account, name)) = message.subject.parse::<Subject>() {
+            if account.as_str() != self.node.account_id() || name.as_str() != TOLD {
+                return None;
+            }
+            let told: ChatMessage = serde_json::from_slice(&message.payload).ok()?;
+            let told = ChatMessage { account_id: Some(account.to_string()), ..told };
             return (told.session_id == session_id).then_some(told);
         }
-        let envelope = agentnet_proto::Envelope::decode(body).ok()?;
+        let envelope = Envelope::decode(&message.payload).ok()?;
         let thread_id = thread(session_id).ok()?;
         if envelope.thread_id.as_deref() != Some(thread_id.as_str()) {
             return None;
         }
-        let said = ChatSaid::of(&envelope.kind, &envelope.payload, session_id, &envelope.from_agent)?;
-        (said.session_id == session_id)
-            .then(|| ChatMessage::new(said, envelope.message_id.clone(), envelope.sent_at.clone()))
+        let from = envelope.from_account_id.as_deref()?;
+        let said = ChatSaid::of(&envelope.kind, &envelope.payload, session_id, from)?;
+        let (message_id, sent_at) = (envelope.message_id.clone(), envelope.sent_at.clone());
+        let message = ChatMessage::new(said, from.to_owned(), message_id, sent_at);
+        Some(ChatMessage { sender: self.name_of(from).await, ..message })
+    }
+
+    /// The account's username; the account itself while that can't be found out.
+    async fn name_of(&self, account_id: &str) -> String {
+        let names = || self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(name) = names().get(account_id) {
+            return name.clone();
+        }
+        let request = ProfileRequest { account_id: Some(account_id.to_owned()), username: None };
+        let Ok(profile) = self.node.registry().profile(&request).await else { return account_id.to_owned() };
+        let name = if profile.username.is_empty() { account_id.to_owned() } else { profile.username };
+        let mut names = names();
+        if names.len() >= MAX_NAMES {
+            names.clear();
+        }
+        names.insert(account_id.to_owned(), name.clone());
+        name
     }
 
     /// What was said as `user`.

@@ -14,7 +14,7 @@ mod worker;
 use std::{error::Error as StdError, future::Future, pin::Pin, sync::Arc};
 
 pub(crate) use admit::{Source, hex};
-pub(crate) use guards::{GuardSettings, Guards};
+pub(crate) use guards::{GuardSettings, Guards, check_time};
 pub use incoming::Incoming;
 pub(crate) use queue::{Job, JobQueue, Untold};
 pub(crate) use receipts::ReceiptBox;

@@ -1,17 +1,26 @@
 //! Listening beside the inbox: what passes on the account's own subjects, seen by whoever observes and taken by nobody.
+//!
+//! Anybody may publish to anybody's inbox; so what is shown has passed the same questions as what is taken: whether it is
+//! its sender's, and for this account.
 
-use std::time::Duration;
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use agentnet_proto::{Subject, subject};
+use agentnet_proto::{Envelope, ErrorCode, Receipt, Subject, signature::Purpose, subject};
 use async_nats::{Client, Message, Subscriber};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AgentNode,
+    AgentNode, Inner,
     feed::{Feed, Renewed},
 };
-use crate::{connect::Connection, error::Error};
+use crate::{
+    auth::{Unproved, headers},
+    connect::Connection,
+    error::Error,
+    groups::Post,
+    inbox::{Source, check_time},
+};
 
 /// How long the server may take to confirm the subscriptions.
 const CONFIRM: Duration = Duration::from_secs(5);
@@ -35,18 +44,37 @@ pub enum Observed {
 
 /// What is observed, until it is dropped. Goes on over reconnects and renewals of the connection; around those a message
 /// may come twice, and what comes faster than it is read for long is dropped.
+///
+/// Where the network wants signatures, what isn't its sender's is left out and counted, as in the inbox; and so is, in
+/// every mode, what the account wouldn't take: mail of those it blocks, and of strangers in its threads.
 #[derive(Debug)]
 pub struct Observation {
     feed: Feed,
     ended: CancellationToken,
+    inner: Arc<Inner>,
+    /// Being looked at: kept here, so that a caller that stops waiting loses nothing.
+    at_hand: Option<Message>,
 }
 
 impl Observation {
-    /// The next message; `None` once the node is closed.
+    /// The next message; `None` once the node is closed. Safe to drop and call again.
     pub async fn next(&mut self) -> Option<Message> {
-        tokio::select! {
-            message = self.feed.next() => message,
-            () = self.ended.cancelled() => None,
+        loop {
+            let message = match &self.at_hand {
+                Some(message) => message.clone(),
+                None => {
+                    let message = tokio::select! {
+                        message = self.feed.next() => message?,
+                        () = self.ended.cancelled() => return None,
+                    };
+                    self.at_hand.insert(message).clone()
+                }
+            };
+            let shown = self.inner.shows(&message).await;
+            self.at_hand = None;
+            if shown {
+                return Some(message);
+            }
         }
     }
 }
@@ -100,7 +128,8 @@ impl AgentNode {
         let (renewed, feed) = Feed::new(subscriptions);
         held.retain(|(_, renewed)| !renewed.is_closed());
         held.extend(subjects.into_iter().map(|subject| (subject, renewed.clone())));
-        Ok(Observation { feed, ended: self.inner.cancel.clone() })
+        let ended = self.inner.cancel.clone();
+        Ok(Observation { feed, ended, inner: Arc::clone(&self.inner), at_hand: None })
     }
 
     /// Tells the other sessions of this account, those that observe [`Observed::Told`] of `name` now. Nothing of it is
@@ -111,11 +140,12 @@ impl AgentNode {
     pub async fn tell(&self, name: &str, body: Vec<u8>) -> Result<(), Error> {
         let subject = self.told(name)?;
         let connection = &self.inner.connection;
-        connection
-            .client()
-            .publish(subject, body.into())
-            .await
-            .map_err(|e| connection.unavailable().source_of(e))
+        let client = connection.client();
+        let published = match self.inner.auth.signature(&Purpose::Stream, &body) {
+            Some(signature) => client.publish_with_headers(subject, headers(&signature), body.into()).await,
+            None => client.publish(subject, body.into()).await,
+        };
+        published.map_err(|e| connection.unavailable().source_of(e))
     }
 
     fn told(&self, name: &str) -> Result<String, Error> {
@@ -135,5 +165,87 @@ impl AgentNode {
             Observed::AllMail => vec![subject::ALL_INBOXES.to_owned(), subject::ALL_CAPABILITIES.to_owned()],
             Observed::AllReceipts => vec![subject::ALL_RECEIPTS.to_owned()],
         })
+    }
+}
+
+impl Inner {
+    /// Whether an observer gets to see the message.
+    async fn shows(&self, message: &Message) -> bool {
+        match message.subject.parse::<Subject>() {
+            Ok(Subject::Inbox(to)) => self.shows_mail(message, Source::Inbox, to == self.account).await,
+            Ok(Subject::Redelivery(_)) => self.shows_mail(message, Source::Redelivery, true).await,
+            Ok(Subject::Capability(_)) => self.shows_mail(message, Source::Inbox, false).await,
+            Ok(Subject::Replies(..)) => self.shows_reply(message).await,
+            Ok(Subject::Receipts(to)) => self.shows_receipt(message, to == self.account).await,
+            Ok(Subject::Stream(..)) if !self.auth.checks() => true,
+            // Only sessions of this account tell each other.
+            Ok(Subject::Stream(..)) => {
+                let checked =
+                    self.auth.check_frame(self.account.as_str(), None, message, &self.registry).await;
+                self.is_proved(checked.map(drop), "told", "")
+            }
+            // Nobody but the network's services may publish these in secure mode; elsewhere nothing proves them.
+            Ok(Subject::Stored(_)) => true,
+            _ => false,
+        }
+    }
+
+    async fn shows_mail(&self, message: &Message, source: Source, is_own: bool) -> bool {
+        let Some(envelope) = self.read(message) else { return false };
+        let is_live = source == Source::Inbox;
+        let proved = self.auth.check_message(&envelope, message, is_live, &self.registry).await;
+        if !self.is_proved(proved, &envelope.kind, &envelope.message_id) {
+            return false;
+        }
+        if !is_own {
+            return true;
+        }
+        // What is for a capability, only the network brings to an account.
+        if self.auth.checks() && !self.is_addressee(&envelope, |_| !is_live) {
+            return self.is_proved(
+                Err(ErrorCode::WrongRecipient.into()),
+                &envelope.kind,
+                &envelope.message_id,
+            );
+        }
+        !self.blocks.refuse(&envelope)
+            && check_time(&envelope, source, self.clock.as_ref()).is_ok()
+            // What the network delivers again it has checked.
+            && (!is_live || matches!(self.check_post(&envelope).await, Post::Fine))
+    }
+
+    async fn shows_reply(&self, message: &Message) -> bool {
+        let Some(reply) = self.read(message) else { return false };
+        let to = reply.to_account_id.as_deref();
+        if self.auth.checks() && to.is_some_and(|to| to != self.account.as_str()) {
+            return false;
+        }
+        let proved = self.auth.check_reply(&reply, message, &self.registry).await;
+        self.is_proved(proved, &reply.kind, &reply.message_id)
+    }
+
+    async fn shows_receipt(&self, message: &Message, is_own: bool) -> bool {
+        let Ok(receipt) = serde_json::from_slice::<Receipt<Cow<'_, str>>>(&message.payload) else {
+            return false;
+        };
+        let to = receipt.to_account_id.as_deref();
+        if self.auth.checks() && is_own && to.is_some_and(|to| to != self.account.as_str()) {
+            return false;
+        }
+        let proved = self.auth.check_receipt(&receipt, message, &self.registry).await;
+        self.is_proved(proved, "receipt", &receipt.message_id)
+    }
+
+    fn read(&self, message: &Message) -> Option<Envelope> {
+        if message.payload.len() > self.config.max_payload_bytes {
+            return None;
+        }
+        Envelope::decode(&message.payload).ok()
+    }
+
+    fn is_proved(&self, checked: Result<(), Unproved>, what: &str, message_id: &str) -> bool {
+        let Err(unproved) = checked else { return true };
+        self.metrics.unproved_shown(&unproved, what, message_id);
+        false
     }
 }

@@ -1,6 +1,6 @@
 //! Logging in, signing up, and the next token.
 
-use agentnet_proto::{ErrorCode, rpc, secret_text::SecretText, signature::SecretKey};
+use agentnet_proto::{ErrorCode, rpc, secret_text::SecretText};
 use axum::{Json, extract::State, http::StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -49,11 +49,6 @@ impl Token {
     }
 }
 
-/// The public half of a key that is used once: seats have keys of their own.
-fn passing_key() -> Option<String> {
-    Some(SecretKey::generate().verifying().to_nkey())
-}
-
 /// Log in
 ///
 /// As a form, as the seed has it. After failed attempts the answer is slowed down, per username and per address, whether there
@@ -66,11 +61,10 @@ pub(crate) async fn login(
     From(peer): From,
     Form(form): Form<LoginForm>,
 ) -> Result<Json<Token>, Problem> {
-    app.limits.check(Class::Login, &Who::Address(peer))?;
+    app.limits.check(Class::Login, &Who::at(peer))?;
     let request = rpc::UserLoginRequest {
         username: form.username,
         password: form.password,
-        session_key: passing_key(),
         address: Some(peer.to_string()),
         ..rpc::UserLoginRequest::default()
     };
@@ -104,11 +98,12 @@ pub(crate) async fn signup(
     From(peer): From,
     Body(body): Body<SignupBody>,
 ) -> Result<(StatusCode, Json<rpc::UserRow>), Problem> {
-    app.limits.check(Class::Login, &Who::Address(peer))?;
+    app.limits.check(Class::Login, &Who::at(peer))?;
     let request = rpc::UserCreateRequest {
         username: body.username,
         password: body.password,
         display_name: body.display_name,
+        signup: true,
         ..rpc::UserCreateRequest::default()
     };
     let answer = app.own.registry().call::<rpc::UserCreate>(&request).await?;
@@ -133,11 +128,8 @@ pub(crate) async fn refresh(
     From(peer): From,
     Body(body): Body<RefreshBody>,
 ) -> Result<Json<Token>, Problem> {
-    app.limits.check(Class::Verify, &Who::Address(peer))?;
-    let request = rpc::UserRefreshRequest {
-        refresh_token: body.refresh_token,
-        session_key: passing_key(),
-        ..rpc::UserRefreshRequest::default()
-    };
+    app.limits.check(Class::Verify, &Who::at(peer))?;
+    let request =
+        rpc::UserRefreshRequest { refresh_token: body.refresh_token, ..rpc::UserRefreshRequest::default() };
     Ok(Json(Token::of(app.own.registry().call::<rpc::UserRefresh>(&request).await?)))
 }

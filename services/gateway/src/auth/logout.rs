@@ -42,23 +42,17 @@ pub(crate) async fn logout(
     headers: axum::http::HeaderMap,
     OptionalBody(body): OptionalBody<LogoutBody>,
 ) -> Result<Json<LoggedOut>, Problem> {
-    app.limits.check(Class::Verify, &Who::Address(peer))?;
+    app.limits.check(Class::Verify, &Who::at(peer))?;
     let access_token = bearer(&headers).map(SecretText::new);
     if access_token.is_none() && body.refresh_token.is_none() {
         return Err(not_authenticated());
     }
-    let sid = match &access_token {
-        Some(token) => app.tokens.verify(token.expose()).await.ok().map(|claims| claims.sid),
-        None => None,
-    };
     let request = rpc::UserLogoutRequest {
         access_token,
         refresh_token: body.refresh_token,
         ..rpc::UserLogoutRequest::default()
     };
-    app.own.registry().call::<rpc::UserLogout>(&request).await?;
-    if let Some(sid) = sid {
-        app.seats.end(&sid).await;
-    }
+    let ended = app.own.registry().call::<rpc::UserLogout>(&request).await?;
+    app.seats.end(&ended.sid).await;
     Ok(Json(LoggedOut { status: "success", message: "Logged out" }))
 }

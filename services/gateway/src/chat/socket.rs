@@ -80,13 +80,14 @@ pub(crate) async fn open(
         let caller = caller?;
         caller.may("send")?;
         app.limits.check(Class::Read, &caller.who)?;
-        let observation = ChatManager::new(&caller.seat.node).listen().await?;
-        Ok::<_, Problem>((caller, observation))
+        let manager = ChatManager::new(&caller.seat.node);
+        let observation = manager.listen().await?;
+        Ok::<_, Problem>((caller, manager, observation))
     };
     match ready.await {
-        Ok((caller, observation)) => {
-            let client =
-                Client { app: app.clone(), caller, observation, session: None, shown: VecDeque::new() };
+        Ok((caller, manager, observation)) => {
+            let (session, shown) = (None, VecDeque::new());
+            let client = Client { app: app.clone(), caller, manager, observation, session, shown };
             Ok(sockets::upgrade(app, socket, async move |socket| client.run(socket).await))
         }
         Err(problem) => Ok(sockets::refuse(app, socket, &problem, close::POLICY)),
@@ -97,6 +98,7 @@ pub(crate) async fn open(
 struct Client {
     app: App,
     caller: Caller,
+    manager: ChatManager,
     observation: Observation,
     /// Once the client has come in.
     session: Option<String>,
@@ -119,15 +121,15 @@ impl Client {
     async fn talk(&mut self, socket: &mut Socket) -> Result<std::convert::Infallible, End> {
         let (closing, ended) = (self.app.closing.clone(), self.seat().ended.clone());
         loop {
+            // Whoever says much must not keep the client from being heard: no order here.
             tokio::select! {
-                biased;
                 () = closing.cancelled() => return Err(End::Say(close::GOING_AWAY, "the gateway stops; come back")),
-                () = ended.cancelled() => return Err(End::Say(close::POLICY, "the login has ended")),
+                () = ended.cancelled() => return Err(self.seat().goodbye(close::POLICY)),
                 message = self.observation.next() => {
                     let Some(message) = message else {
                         return Err(End::Say(close::GOING_AWAY, "the account's session ended"));
                     };
-                    if let Some(message) = self.of_session(&message.payload) {
+                    if let Some(message) = self.of_session(&message).await {
                         socket.send(text(&message)).await?;
                     }
                 }
@@ -171,7 +173,7 @@ impl Client {
     }
 
     async fn join(&mut self, frame: &ChatFrame) -> Result<Vec<ChatMessage>, Problem> {
-        let manager = ChatManager::new(&self.seat().node);
+        let manager = &self.manager;
         manager.join(&frame.session_id).await?;
         let mut missed = match frame.replay {
             Some(limit) if limit > 0 => manager.list_messages(&frame.session_id).await?,
@@ -187,14 +189,13 @@ impl Client {
         let Some(content) = frame.content else { return Ok(()) };
         self.app.limits.check(Class::Message, &self.caller.who)?;
         let role = frame.role.unwrap_or(ChatRole::User);
-        let manager = ChatManager::new(&self.seat().node);
-        manager.add_message(&frame.session_id, role, &content, frame.metadata).await?;
+        self.manager.add_message(&frame.session_id, role, &content, frame.metadata).await?;
         Ok(())
     }
 
     /// A message of the session that wasn't shown yet.
-    fn of_session(&mut self, body: &[u8]) -> Option<ChatMessage> {
-        let message = ChatManager::message_of(self.session.as_deref()?, body)?;
+    async fn of_session(&mut self, message: &async_nats::Message) -> Option<ChatMessage> {
+        let message = self.manager.heard(self.session.as_deref()?, message).await?;
         if self.shown.contains(&message.message_id) {
             return None;
         }

@@ -10,9 +10,21 @@ use serde_json::Value;
 use super::{record::SessionAgent, sessions::WantedAgent};
 use crate::{http::Problem, seats::Seat};
 
+/// Pages that are read of those online.
+const MAX_PAGES: usize = 20;
+
 /// Every session online, persons' left out.
 pub(super) async fn online(seat: &Seat) -> Result<Vec<AgentInfo>, Problem> {
-    let mut agents = seat.node.registry().list(&ListRequest::default()).await?.agents;
+    let registry = seat.node.registry();
+    let (mut agents, mut cursor) = (Vec::new(), None);
+    for _ in 0..MAX_PAGES {
+        let page = registry.list(&ListRequest { cursor, ..ListRequest::default() }).await?;
+        agents.extend(page.agents);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
     agents.retain(|agent| text(agent, "via") != Some("gateway"));
     Ok(agents)
 }

@@ -26,6 +26,11 @@ pub(crate) use sessions::{CreateSessionRequest, DeleteSessionResponse, SessionRe
 
 use crate::app::App;
 
+/// Whether the gateway itself writes messages of the kind, as the account: nobody else's word counts for what they say.
+pub(crate) fn is_reserved(kind: &str) -> bool {
+    kind == record::KIND || kind == registered::KIND
+}
+
 /// Its routes.
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()

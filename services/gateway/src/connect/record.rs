@@ -13,8 +13,10 @@ use crate::{app::App, http::Problem, seats::Seat};
 pub(super) const KIND: &str = "session";
 /// How long the network tries to bring such a message to its own sender, who is the one that is online.
 const TTL: Duration = Duration::from_secs(60);
-/// Messages of the kind that are looked at: the first, turns that were used up, the end.
-const LOOKED_AT: i64 = 50;
+/// Most turns of two agents.
+pub(super) const MAX_TURNS: u32 = 1000;
+/// Pages of records that are read.
+const MAX_PAGES: usize = 20;
 
 /// The two kinds of sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -118,7 +120,7 @@ pub(super) async fn write(seat: &Seat, session_id: &str, record: &Record) -> Res
 /// # Errors
 /// 404 when there is none, or it ended; 403 when it is another one's, as far as the caller may know.
 pub(super) async fn load(app: &App, seat: &Seat, session_id: &str) -> Result<Session, Problem> {
-    match find(seat, session_id).await? {
+    match find(app, seat, session_id).await? {
         Found { session: Some(session), ended: false, .. } if !session.is_expired(app) => Ok(session),
         Found { session: Some(_), .. } => {
             Err(Problem::new(ErrorCode::SessionEnded, "Session not found: it has ended"))
@@ -137,42 +139,102 @@ struct Found {
     others: bool,
 }
 
-async fn find(seat: &Seat, session_id: &str) -> Result<Found, Problem> {
-    let request = rpc::MessageSearchRequest {
-        thread_id: Some(session_id.to_owned()),
-        kind: Some(KIND.to_owned()),
-        limit: Some(LOOKED_AT),
-        ..rpc::MessageSearchRequest::default()
-    };
-    let rows = seat.node.registry().message_search(&request).await?.messages;
+/// What the owner wrote about the session, whatever others wrote into its thread. The owner may write anything, so what it
+/// says is held to the limits.
+async fn find(app: &App, seat: &Seat, session_id: &str) -> Result<Found, Problem> {
     let mut found = Found { session: None, ended: false, others: false };
-    for row in rows {
-        if row.from_account_id.as_deref() != Some(seat.account.as_str()) {
-            found.others = true;
-            continue;
-        }
+    let own = records(seat, Some(session_id), None).await?;
+    for row in own {
         match row.payload.parse() {
-            Ok(Record::Active { session }) if session.session_id == session_id => {
-                found.session = Some(session)
+            Ok(Record::Active { session }) if is_sound(&session, seat, session_id) => {
+                found.session = Some(bounded(session, &row.received_at));
             }
             Ok(Record::Ended { .. }) => found.ended = true,
             _ => {}
         }
     }
+    if found.session.is_none() {
+        found.others = is_anothers(seat, session_id).await?;
+    } else if !found.ended {
+        found.ended = is_forgotten(app, seat, session_id).await?;
+    }
     Ok(found)
+}
+
+fn is_sound(session: &Session, seat: &Seat, session_id: &str) -> bool {
+    let agents = match session.session_type {
+        SessionType::HumanAgent => 1,
+        SessionType::AgentAgent => 2,
+    };
+    session.session_id == session_id
+        && session.owner == seat.account.as_str()
+        && session.agents.len() == agents
+}
+
+fn bounded(mut session: Session, received_at: &str) -> Session {
+    session.max_turns = session.max_turns.min(MAX_TURNS);
+    let (said, received) = (Timestamp::parse(&session.created_at), Timestamp::parse(received_at));
+    if let Some(received) = received
+        && said.is_none_or(|said| said > received)
+    {
+        session.created_at = received_at.to_owned();
+    }
+    session
+}
+
+/// The account's own records, latest first.
+async fn records(
+    seat: &Seat,
+    session_id: Option<&str>,
+    since: Option<Timestamp>,
+) -> Result<Vec<rpc::MessageRow>, Problem> {
+    let (mut rows, mut cursor) = (Vec::new(), None);
+    for _ in 0..MAX_PAGES {
+        let request = rpc::MessageSearchRequest {
+            thread_id: session_id.map(str::to_owned),
+            from_account_id: Some(seat.account.to_string()),
+            kind: Some(KIND.to_owned()),
+            from_ts: since.map(|since| since.to_string()),
+            limit: Some(200),
+            cursor,
+            ..rpc::MessageSearchRequest::default()
+        };
+        let page = seat.node.registry().message_search(&request).await?;
+        rows.extend(page.messages);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(rows)
+}
+
+async fn is_anothers(seat: &Seat, session_id: &str) -> Result<bool, Problem> {
+    let request = rpc::MessageSearchRequest {
+        thread_id: Some(session_id.to_owned()),
+        kind: Some(KIND.to_owned()),
+        limit: Some(1),
+        ..rpc::MessageSearchRequest::default()
+    };
+    Ok(!seat.node.registry().message_search(&request).await?.messages.is_empty())
+}
+
+/// Whether nothing was said for so long that the session is over, be a socket open or not.
+async fn is_forgotten(app: &App, seat: &Seat, session_id: &str) -> Result<bool, Problem> {
+    let request = rpc::ThreadMessagesRequest {
+        thread_id: session_id.to_owned(),
+        limit: Some(1),
+        ..rpc::ThreadMessagesRequest::default()
+    };
+    let latest = seat.node.registry().thread_messages(&request).await?.messages;
+    let said_at = latest.first().and_then(|row| Timestamp::parse(&row.received_at));
+    Ok(said_at.is_some_and(|at| at.saturating_add(app.config.sessions.inactivity) <= app.config.clock.now()))
 }
 
 /// How many sessions of the account go on.
 pub(super) async fn count_active(app: &App, seat: &Seat) -> Result<usize, Problem> {
     let since = app.config.clock.now().saturating_sub(app.config.sessions.ttl);
-    let request = rpc::MessageSearchRequest {
-        from_account_id: Some(seat.account.to_string()),
-        kind: Some(KIND.to_owned()),
-        from_ts: Some(since.to_string()),
-        limit: Some(200),
-        ..rpc::MessageSearchRequest::default()
-    };
-    let rows = seat.node.registry().message_search(&request).await?.messages;
+    let rows = records(seat, None, Some(since)).await?;
     let (mut begun, mut ended) = (Vec::new(), Vec::new());
     for row in rows {
         match row.payload.parse() {
@@ -181,5 +243,13 @@ pub(super) async fn count_active(app: &App, seat: &Seat) -> Result<usize, Proble
             _ => {}
         }
     }
-    Ok(begun.iter().filter(|id| !ended.contains(id)).count())
+    begun.retain(|id| !ended.contains(id));
+    if begun.len() < app.config.sessions.per_user {
+        return Ok(begun.len());
+    }
+    let mut active = 0;
+    for id in &begun {
+        active += usize::from(!is_forgotten(app, seat, id).await?);
+    }
+    Ok(active)
 }

@@ -20,7 +20,7 @@ use crate::{
     seats::Seat,
 };
 
-const KIND: &str = "agent";
+pub(super) const KIND: &str = "agent";
 const TTL: Duration = Duration::from_secs(60);
 /// Most agents of one account.
 const MAX_AGENTS: usize = 50;

@@ -131,7 +131,9 @@ pub(crate) async fn create(
     if record::count_active(&app, seat).await? >= app.config.sessions.per_user {
         let detail =
             format!("the account has {} sessions already; end one first", app.config.sessions.per_user);
-        return Err(Problem::new(ErrorCode::SessionsFull, detail));
+        // Until the account has ended one, or one ends by itself.
+        let wait = Some(std::time::Duration::from_secs(60));
+        return Err(Problem { retry_after: wait, ..Problem::new(ErrorCode::SessionsFull, detail) });
     }
     let now = app.config.clock.now();
     let session_id = format!("session_{}_{}", compact(&now.to_string()), random(&app));

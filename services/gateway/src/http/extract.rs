@@ -1,6 +1,6 @@
 //! Extractors whose refusals name the field.
 
-use std::{convert::Infallible, net::IpAddr};
+use std::{convert::Infallible, error::Error, net::IpAddr};
 
 use agentnet_proto::ErrorCode;
 use axum::{
@@ -9,6 +9,7 @@ use axum::{
     http::{StatusCode, header, request},
 };
 use serde::de::DeserializeOwned;
+use tower_http::timeout::TimeoutError;
 
 use super::Problem;
 
@@ -76,6 +77,13 @@ impl<S: Send + Sync> FromRequestParts<S> for From {
 }
 
 pub(crate) fn unreadable(rejection: BytesRejection) -> Problem {
+    let mut cause: Option<&dyn Error> = Some(&rejection);
+    while let Some(error) = cause {
+        if error.is::<TimeoutError>() {
+            return Problem::of(ErrorCode::RequestTimeout);
+        }
+        cause = error.source();
+    }
     let status = axum::response::IntoResponse::into_response(rejection).status();
     if status == StatusCode::PAYLOAD_TOO_LARGE {
         return Problem::new(

@@ -3,8 +3,9 @@
 use agentnet_proto::ErrorCode;
 use axum::{
     Router,
+    body::{Body, HttpBody as _},
     extract::{DefaultBodyLimit, Request, State},
-    http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Version, header},
+    http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
 };
@@ -16,6 +17,7 @@ use tower_http::{
         predicate::{NotForContentType, Predicate as _, SizeAbove},
     },
     cors::{AllowOrigin, CorsLayer},
+    timeout::TimeoutBody,
 };
 
 use super::{Problem, access};
@@ -60,11 +62,17 @@ fn brings_file(request: &Request) -> bool {
     is_upload || media.is_some_and(|media| media.trim_start().starts_with("multipart/"))
 }
 
-/// An answer comes in time, or 504 does. Streams and sockets begin in time; their bodies go on.
+/// An answer comes in time, or 504 does. Streams and sockets begin in time; their bodies go on. The request's body may pause
+/// no longer than its head: 408 otherwise.
 async fn in_time(State(app): State<App>, request: Request, next: Next) -> Response {
     if brings_file(&request) {
         return next.run(request).await;
     }
+    let pause = app.config.http.header_timeout;
+    let request = match request.body().is_end_stream() {
+        true => request,
+        false => request.map(|body| Body::new(TimeoutBody::new(pause, body))),
+    };
     match timeout(app.config.http.request_timeout, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(ErrorCode::Timeout, "the answer took too long; try again").into_response(),
@@ -96,7 +104,8 @@ fn cors(origins: &Origins) -> CorsLayer {
             header::RANGE,
             header::IF_RANGE,
             header::IF_NONE_MATCH,
-            "x-request-id".parse().unwrap_or(header::ACCEPT),
+            HeaderName::from_static("x-request-id"),
+            HeaderName::from_static("x-api-key"),
         ])
         .expose_headers([
             header::RETRY_AFTER,
@@ -105,6 +114,7 @@ fn cors(origins: &Origins) -> CorsLayer {
             header::ACCEPT_RANGES,
             header::CONTENT_RANGE,
             header::CONTENT_DISPOSITION,
+            HeaderName::from_static("x-request-id"),
         ])
         .max_age(std::time::Duration::from_secs(600))
 }

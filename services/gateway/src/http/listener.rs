@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::{Tls, forwarded};
+use super::{Tls, forwarded, stalled::Limited};
 use crate::{
     config::{Face, HttpRules, Listen},
     error::GatewayError,
@@ -156,7 +156,11 @@ async fn serve_one(
             router.clone().oneshot(request)
         })
     };
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut connection =
+        pin!(builder.serve_connection_with_upgrades(
+            TokioIo::new(Limited::new(stream, rules.request_timeout)),
+            service
+        ));
     // Which version of HTTP it is, nobody limits but us.
     let first = Instant::now() + rules.header_timeout;
     let (mut first_due, mut stopping) = (true, false);

@@ -21,7 +21,7 @@ pub(crate) struct Problem {
     pub(crate) code: Cow<'static, str>,
     pub(crate) detail: String,
     pub(crate) field: Option<String>,
-    retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// The body of every answer that isn't what was asked for.
@@ -78,7 +78,7 @@ impl Problem {
     }
 }
 
-fn whole_seconds(wait: Duration) -> u64 {
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
@@ -113,7 +113,7 @@ impl From<agentnet::Error> for Problem {
             code: Cow::Owned(error.code().to_owned()),
             detail: error.detail().to_owned(),
             field: None,
-            retry_after: None,
+            retry_after: error.retry_after(),
         }
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     app::App,
     caller::Caller,
+    connect,
     http::{Body, Parts, Problem},
     rates::Class,
 };
@@ -115,6 +116,9 @@ pub(crate) async fn post(
     };
     let mut message = caller.seat.node.send(target, payload).thread(thread_id);
     if let Some(kind) = new.kind {
+        if connect::is_reserved(&kind) {
+            return Err(Problem::field("kind", "the gateway writes messages of this kind itself"));
+        }
         message = message.kind(kind);
     }
     if let Some(parent) = new.parent_message_id {

@@ -1,6 +1,11 @@
 //! Live streams of an account's messages and receipts, over WebSocket or as server-sent events.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use agentnet::{Observation, Observed};
 use agentnet_proto::{ErrorCode, subject::Subject};
@@ -15,6 +20,7 @@ use axum::{
 use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::{sync::mpsc, time::timeout};
 use utoipa::IntoParams;
 
 use crate::{
@@ -28,6 +34,8 @@ use crate::{
 
 /// Messages remembered so that what comes twice, around a renewal of the connection, is passed on once.
 const REMEMBERED: usize = 1024;
+/// Events that may wait for a client.
+const WAITING: usize = 16;
 /// How often an idle event stream shows that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -38,7 +46,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(crate) struct What {
     /// Everybody's, instead of the own account's: operators only.
     all: bool,
-    /// Only this thread's.
+    /// Only this thread's; items of type `stored` name no thread, and come anyway.
     thread_id: Option<String>,
 }
 
@@ -61,7 +69,6 @@ struct Item<'a> {
 #[serde(default)]
 struct Key {
     message_id: String,
-    status: String,
     thread_id: Option<String>,
 }
 
@@ -161,7 +168,10 @@ async fn over_socket(mut socket: Socket, mut passed: Passed) -> (Socket, End) {
             },
         };
         let Some((_, _, text)) = item else {
-            break End::Say(close::GOING_AWAY, "the gateway or the login ends");
+            break match passed.app.closing.is_cancelled() {
+                true => End::Say(close::GOING_AWAY, "the gateway stops; come back"),
+                false => passed.seat.goodbye(close::POLICY),
+            };
         };
         if let Err(end) = socket.send(text).await {
             break end;
@@ -170,14 +180,34 @@ async fn over_socket(mut socket: Socket, mut passed: Passed) -> (Socket, End) {
     (socket, end)
 }
 
+/// Read on by a task of its own, so that a client that doesn't read is noticed, and let go.
 fn events<T: Send + 'static>(
-    passed: Passed,
+    mut passed: Passed,
     kept: T,
 ) -> impl Stream<Item = Result<Event, Infallible>> + Send + 'static {
-    stream::unfold((passed, kept), async move |(mut passed, kept)| {
-        let (kind, id, text) = passed.next().await?;
-        Some((Ok(Event::default().event(kind).id(id).data(text)), (passed, kept)))
-    })
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let (app, write_within) = (passed.app.clone(), passed.app.config.sockets.write_within);
+    tokio::spawn(async move {
+        let _kept = kept;
+        loop {
+            let item = tokio::select! {
+                item = passed.next() => item,
+                () = sender.closed() => return,
+            };
+            let Some((kind, id, text)) = item else { return };
+            let event = Event::default().event(kind).id(id).data(text);
+            match timeout(write_within, sender.send(event)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    app.slow.fetch_add(1, Ordering::Relaxed);
+                    metrics::counter!("gateway_slow_clients_total").increment(1);
+                    return;
+                }
+            }
+        }
+    });
+    stream::unfold(receiver, async |mut receiver| Some((Ok(receiver.recv().await?), receiver)))
 }
 
 /// What passes, once each, until the gateway stops.
@@ -192,7 +222,7 @@ struct Passed {
 
 impl Passed {
     fn new(app: App, seat: Arc<Seat>, observation: Observation, thread_id: Option<String>) -> Self {
-        Self { app, seat, observation, thread_id, seen: VecDeque::with_capacity(REMEMBERED) }
+        Self { app, seat, observation, thread_id, seen: VecDeque::new() }
     }
 
     /// Kind, id and text of the next item.
@@ -207,11 +237,20 @@ impl Passed {
             };
             let Ok(data) = serde_json::from_slice::<&RawValue>(&message.payload) else { continue };
             let key: Key = serde_json::from_str(data.get()).unwrap_or_default();
-            if self.thread_id.is_some() && key.thread_id != self.thread_id {
+            let kind = kind_of(&message.subject);
+            // What the network says about messages names no thread: it passes.
+            if kind != "stored" && self.thread_id.is_some() && key.thread_id != self.thread_id {
                 continue;
             }
-            let kind = kind_of(&message.subject);
-            if kind != "stored" && !self.is_new(format!("{} {}", key.message_id, key.status)) {
+            // A message comes once, however often it is delivered; of receipts, each that says something else.
+            let what = match kind {
+                "message" => key.message_id.clone(),
+                _ => agentnet_proto::envelope::body_hash(data.get().as_bytes())
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect(),
+            };
+            if !self.is_new(what) {
                 continue;
             }
             let id = plain(&key.message_id);

@@ -141,7 +141,7 @@ async fn run(app: App, caller: Caller, agent: Option<String>, mut socket: Socket
         tokio::select! {
             biased;
             () = closing.cancelled() => break End::Say(close::GOING_AWAY, "the gateway stops; come back"),
-            () = ended.cancelled() => break End::Say(close::POLICY, "the login has ended"),
+            () = ended.cancelled() => break caller.seat.goodbye(close::POLICY),
             // We hold a sender ourselves.
             Some(answer) = answered.recv() => {
                 if let Err(end) = socket.send(answer).await {

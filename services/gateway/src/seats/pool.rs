@@ -8,19 +8,25 @@ use std::{
 
 use agentnet::proto::{
     ErrorCode,
-    rpc::{self, UserSessionRequest},
+    rpc::{self, ResolveKeyRequest, UserSessionRequest},
     secret_text::SecretText,
     signature::SecretKey,
 };
+use futures_util::StreamExt as _;
 use moka::sync::Cache;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, sleep};
 
-use super::{Entry, Seat};
+use super::{Entry, Seat, Why};
 use crate::{config::SeatRules, http::Problem, own::Own};
 
 /// Logins that ended here are remembered for as long as their tokens could last.
 const ENDED_FOR: Duration = Duration::from_secs(1800);
 const MAX_ENDED: u64 = 100_000;
+/// How long a request waits for a seat's connection to come back, and how often it looks.
+const COMES_BACK: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(25);
+/// Logins asked about at once.
+const RECHECKS: usize = 16;
 
 /// A login, as its token says.
 #[derive(Debug, Clone)]
@@ -93,65 +99,126 @@ impl Seats {
         let mut live = slot.live.lock().await;
         slot.touch();
         if let Some(known) = live.as_mut() {
-            let usable = !known.seat.node.is_closed() && known.seat.node.connection().is_connected();
-            if usable && known.checked.elapsed() < self.rules.recheck {
+            let is_connected = comes_back(&known.seat).await;
+            if is_connected && known.checked.elapsed() < self.rules.recheck {
                 return Ok(Arc::clone(&known.seat));
             }
-            if usable {
-                match self.bind(login, &known.key).await {
-                    Ok(_) => {
-                        known.checked = Instant::now();
-                        return Ok(Arc::clone(&known.seat));
-                    }
-                    Err(problem) if !problem.status.is_server_error() => {
-                        Self::end_live(live.take());
-                        self.forget(&login.sid);
-                        return Err(problem);
-                    }
-                    Err(problem) => return Err(problem),
+            // Also asked where the connection stays away: perhaps the key means nothing any more.
+            match self.bind(login, &known.key).await {
+                Ok(_) if is_connected => {
+                    known.checked = Instant::now();
+                    return Ok(Arc::clone(&known.seat));
                 }
+                Ok(_) if !known.seat.node.is_closed() => {
+                    let detail = "the account's connection to the network is being made anew; try again";
+                    return Err(Problem::new(ErrorCode::Busy, detail));
+                }
+                // Closed, or replaced by later keys: another one takes its place.
+                Ok(_) => Self::end_live(live.take(), Why::Moved),
+                Err(error) if error.error_code() == Some(ErrorCode::AuthPublicKeyMismatch) => {
+                    Self::end_live(live.take(), Why::Moved);
+                }
+                Err(error) => return Err(self.refused(login, &slot, &mut live, error)),
             }
-            Self::end_live(live.take());
         }
         let key = SecretKey::generate();
-        let bound = self.bind(login, &key).await?;
-        let is_person = bound.role != "agent";
+        let bound = match self.bind(login, &key).await {
+            Ok(bound) => bound,
+            Err(error) => return Err(self.refused(login, &slot, &mut live, error)),
+        };
+        // Older registries don't tell the kind.
+        let is_person = bound.kind == "human" || (bound.kind.is_empty() && bound.role != "agent");
         let seat = self.entry.seat(&bound.account_id, &bound.username, is_person, key.clone()).await?;
         let seat = Arc::new(seat);
         *live = Some(Live { seat: Arc::clone(&seat), key, checked: Instant::now() });
         Ok(seat)
     }
 
-    async fn bind(&self, login: &Login, key: &SecretKey) -> Result<rpc::UserSessionResponse, Problem> {
+    /// The registry didn't take the login's token. What says that the login is over ends its seat; anything else is about
+    /// this token, or this moment.
+    fn refused(
+        &self,
+        login: &Login,
+        slot: &Arc<Slot>,
+        live: &mut Option<Live>,
+        error: agentnet::Error,
+    ) -> Problem {
+        let is_over = matches!(
+            error.error_code(),
+            Some(ErrorCode::LoginEnded | ErrorCode::Suspended | ErrorCode::ApiKeyInvalid)
+        );
+        if is_over {
+            Self::end_live(live.take(), Why::LoginEnded);
+        }
+        if error.error_code() == Some(ErrorCode::LoginEnded) {
+            self.ended.insert(login.sid.clone(), ());
+        }
+        if live.is_none() {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            if open.get(&login.sid).is_some_and(|now| Arc::ptr_eq(now, slot)) {
+                open.remove(&login.sid);
+            }
+        }
+        error.into()
+    }
+
+    async fn bind(
+        &self,
+        login: &Login,
+        key: &SecretKey,
+    ) -> Result<rpc::UserSessionResponse, agentnet::Error> {
         let request = UserSessionRequest {
             access_token: login.token.clone(),
             session_key: Some(key.verifying().to_nkey()),
             ..UserSessionRequest::default()
         };
-        Ok(self.own.registry().call::<rpc::UserSession>(&request).await?)
+        self.own.registry().call::<rpc::UserSession>(&request).await
     }
 
-    /// A seat for one socket, by a ticket. It ends with the socket.
-    pub(crate) async fn of_ticket(
-        &self,
-        ticket: SecretText,
-    ) -> Result<(Arc<Seat>, rpc::UserSessionResponse), Problem> {
-        let key = SecretKey::generate();
-        let request = rpc::WsTicketRedeemRequest {
-            ticket,
-            session_key: Some(key.verifying().to_nkey()),
-            ..rpc::WsTicketRedeemRequest::default()
+    /// The access token that a ticket stands for: its socket joins the login's seat.
+    pub(crate) async fn redeem(&self, ticket: SecretText) -> Result<SecretText, Problem> {
+        let request = rpc::WsTicketRedeemRequest { ticket, ..rpc::WsTicketRedeemRequest::default() };
+        let answer = self.own.registry().call::<rpc::WsTicketRedeem>(&request).await?;
+        answer.access_token.ok_or_else(|| Problem::of(ErrorCode::LoginUnavailable))
+    }
+
+    /// Asks again and again whether the logins go on whose sockets are open: nobody else asks for them. Their tokens may have
+    /// expired meanwhile; their keys tell.
+    pub(crate) async fn watch(&self) {
+        let mut tick = tokio::time::interval(self.rules.recheck);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let slots: Vec<(String, Arc<Slot>)> = {
+                let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+                open.iter().map(|(sid, slot)| (sid.clone(), Arc::clone(slot))).collect()
+            };
+            let asked = slots.into_iter().map(|(sid, slot)| async move { self.recheck(&sid, &slot).await });
+            futures_util::stream::iter(asked).buffer_unordered(RECHECKS).collect::<()>().await;
+        }
+    }
+
+    async fn recheck(&self, sid: &str, slot: &Arc<Slot>) {
+        // Being worked on: it is asked about just now.
+        let Ok(mut live) = slot.live.try_lock() else { return };
+        let Some(known) = live.as_mut().filter(|known| known.checked.elapsed() >= self.rules.recheck) else {
+            return;
         };
-        let bound = self.own.registry().call::<rpc::WsTicketRedeem>(&request).await?;
-        let is_person = bound.role != "agent";
-        let seat = self.entry.seat(&bound.account_id, &bound.username, is_person, key.clone()).await?;
-        let seat = Arc::new(seat);
-        let slot = Slot::new();
-        let live = Live { seat: Arc::clone(&seat), key, checked: Instant::now() };
-        let slot = Slot { live: tokio::sync::Mutex::new(Some(live)), ..slot };
-        let name = format!("ticket {}", seat.node.session_tag());
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::new(slot));
-        Ok((seat, bound))
+        let (account_id, key) = (known.seat.account.to_string(), known.key.verifying().to_string());
+        let request =
+            ResolveKeyRequest { account_id, public_key: Some(key.clone()), ..ResolveKeyRequest::default() };
+        let is_good = match self.own.registry().call::<rpc::ResolveKey>(&request).await {
+            Ok(answer) => answer.public_key == key && !answer.suspended,
+            Err(error) if error.kind() == agentnet::ErrorKind::NotFound => false,
+            // The network is busy with itself; the next time.
+            Err(_) => return,
+        };
+        if is_good {
+            known.checked = Instant::now();
+        } else {
+            tracing::debug!(sid, "a login ended elsewhere");
+            Self::end_live(live.take(), Why::LoginEnded);
+        }
     }
 
     /// Room for a login's seat.
@@ -179,7 +246,7 @@ impl Seats {
             slot
         };
         if let Some(out) = out {
-            Self::end_live(out.live.lock().await.take());
+            Self::end_live(out.live.lock().await.take(), Why::Moved);
         }
         Ok(slot)
     }
@@ -189,7 +256,7 @@ impl Seats {
         self.ended.insert(sid.to_owned(), ());
         if let Some(slot) = self.forget(sid) {
             let live = slot.live.lock().await.take();
-            Self::end_live(live);
+            Self::end_live(live, Why::LoginEnded);
         }
     }
 
@@ -197,9 +264,9 @@ impl Seats {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(sid)
     }
 
-    fn end_live(live: Option<Live>) {
+    fn end_live(live: Option<Live>, why: Why) {
         let Some(Live { seat, .. }) = live else { return };
-        seat.ended.cancel();
+        seat.end(why);
         tokio::spawn(async move {
             if let Err(error) = seat.node.close().await {
                 tracing::debug!(%error, "a session ended with messages unconfirmed");
@@ -210,15 +277,13 @@ impl Seats {
     /// Closes what nobody uses, and what the network let go.
     pub(crate) fn sweep(&self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let stale = |name: &str, slot: &Arc<Slot>| {
-            slot.is_idle() && (name.starts_with("ticket ") || slot.used().elapsed() >= self.rules.idle)
-        };
+        let stale = |slot: &Arc<Slot>| slot.is_idle() && slot.used().elapsed() >= self.rules.idle;
         let gone: Vec<String> =
-            open.iter().filter(|(name, slot)| stale(name, slot)).map(|(name, _)| name.clone()).collect();
+            open.iter().filter(|(_, slot)| stale(slot)).map(|(sid, _)| sid.clone()).collect();
         for name in gone {
             let Some(slot) = open.remove(&name) else { continue };
             if let Ok(mut live) = slot.live.try_lock() {
-                Self::end_live(live.take());
+                Self::end_live(live.take(), Why::Moved);
             }
         }
     }
@@ -231,7 +296,7 @@ impl Seats {
         };
         let closing = slots.into_iter().map(async |slot| {
             if let Some(live) = slot.live.lock().await.take() {
-                live.seat.ended.cancel();
+                live.seat.end(Why::Moved);
                 if let Err(error) = live.seat.node.close().await {
                     tracing::warn!(%error, account = %live.seat.account, "a session ended with messages unconfirmed");
                 }
@@ -239,4 +304,19 @@ impl Seats {
         });
         futures_util::future::join_all(closing).await;
     }
+}
+
+/// Whether the seat's connection is there, or comes back in a moment: NATS may just be restarting.
+async fn comes_back(seat: &Seat) -> bool {
+    let deadline = Instant::now() + COMES_BACK;
+    while !seat.node.is_closed() {
+        if seat.node.connection().is_connected() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        sleep(LOOK).await;
+    }
+    false
 }

@@ -28,18 +28,25 @@ pub(crate) const TICKET_LIFE: Duration = Duration::from_secs(30);
 
 const REFRESH_PREFIX: &str = "anr_";
 
-/// The gateway's key in a request: an nkey, or base64url. `None` in open mode only.
+/// The gateway's key in a request that binds one: an nkey, or base64url. `None` in open mode only.
 ///
 /// # Errors
 /// [`ErrorCode::InvalidField`].
 pub(crate) fn key_of(app: &App, text: Option<&str>) -> Result<Option<PublicKey>, RpcError> {
-    let Some(text) = text else {
-        if app.config.security == Security::Open {
-            return Ok(None);
-        }
+    if text.is_none() && app.config.security != Security::Open {
         let detail = "session_key is required: the ephemeral key that the gateway made";
         return Err(RpcError::with_detail(ErrorCode::InvalidField, detail));
-    };
+    }
+    perhaps_key_of(text)
+}
+
+/// The gateway's key in a request that needs none: a login whose client hasn't asked for anything yet has no use for one,
+/// and each counts among the few that a login may have.
+///
+/// # Errors
+/// [`ErrorCode::InvalidField`].
+pub(crate) fn perhaps_key_of(text: Option<&str>) -> Result<Option<PublicKey>, RpcError> {
+    let Some(text) = text else { return Ok(None) };
     let key = PublicKey::from_nkey(text).ok().or_else(|| text.parse().ok());
     let detail = "session_key must be an ed25519 public key: an nkey (U...), or base64url";
     key.map(Some).ok_or_else(|| RpcError::with_detail(ErrorCode::InvalidField, detail))

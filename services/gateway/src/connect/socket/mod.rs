@@ -8,7 +8,7 @@ use agentnet::{Observation, Observed};
 use agentnet_proto::ErrorCode;
 use axum::{
     extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
-    http::{HeaderMap, Uri},
+    http::{HeaderMap, StatusCode, Uri},
     response::Response,
 };
 use serde::Deserialize;
@@ -76,7 +76,11 @@ pub(crate) async fn chat(
     let known = match known {
         Ok(known) => known,
         Err(problem) => {
-            let code = if problem.status.is_server_error() { close::GENERIC } else { close::AUTHENTICATION };
+            let code = match problem.status {
+                StatusCode::TOO_MANY_REQUESTS => close::RATE_LIMITED,
+                status if status.is_server_error() => close::GENERIC,
+                _ => close::AUTHENTICATION,
+            };
             return Ok(sockets::refuse(&app, socket, &problem, code));
         }
     };

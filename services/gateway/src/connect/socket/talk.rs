@@ -29,10 +29,10 @@ use crate::{
 
 /// Messages that one socket may have under way.
 const UNDER_WAY: usize = 8;
-/// Refused messages after which a client is let go.
+/// Refused messages in a row after which a client is let go.
 const MAX_REFUSED: u32 = 10;
-/// Messages remembered, so that each is shown once.
-const REMEMBERED: usize = 1024;
+/// Messages remembered, so that each is shown once: more than a replay may send.
+const REMEMBERED: usize = 4096;
 /// After this a replay is made good: what was published before this socket listened may have been committed after the
 /// first look.
 const REPLAY_AGAIN: Duration = Duration::from_secs(2);
@@ -115,10 +115,10 @@ impl Chat {
         let (closing, ended) = (self.app.closing.clone(), self.seat().ended.clone());
         loop {
             let idle = self.last_traffic + inactivity;
+            // Whoever says much must not keep the client from being heard: no order here.
             tokio::select! {
-                biased;
                 () = closing.cancelled() => return Err(End::Say(close::GOING_AWAY, "the gateway stops; come back")),
-                () = ended.cancelled() => return Err(End::Say(close::AUTHENTICATION, "the login has ended")),
+                () = ended.cancelled() => return Err(self.seat().goodbye(close::AUTHENTICATION)),
                 () = sleep_until(expires) => return self.over(socket, "expired").await,
                 () = sleep_until(idle) => return self.over(socket, "inactivity").await,
                 heads = self.problems.1.recv() => match heads {
@@ -203,6 +203,7 @@ impl Chat {
                 _ => Err(End::Say(close::RATE_LIMITED, "too many messages")),
             };
         }
+        self.refused = 0;
         let to = match self.receiver(frame.receiver.as_deref()) {
             Ok(agent) => agent,
             Err(problem) => return self.say_problem(socket, &problem).await,

@@ -22,7 +22,7 @@ pub(in crate::rpc) async fn api_key_login(
     request: ApiKeyLoginRequest,
 ) -> Result<LoginResponse, RpcError> {
     throttle::check_address(request.address.as_deref())?;
-    let key = session::key_of(&app, request.session_key.as_deref())?;
+    let key = session::perhaps_key_of(request.session_key.as_deref())?;
     app.users.tokens.check()?;
     let work = async {
         let via = access::gateway(&app, &call, request.account_id.as_deref()).await?;

@@ -26,7 +26,7 @@ pub(in crate::rpc) async fn user_login(
 ) -> Result<LoginResponse, RpcError> {
     validate::query("username", &request.username)?;
     throttle::check_address(request.address.as_deref())?;
-    let key = session::key_of(&app, request.session_key.as_deref())?;
+    let key = session::perhaps_key_of(request.session_key.as_deref())?;
     app.users.tokens.check()?;
     let username = normalize_username(&request.username);
     let begin = async {

@@ -26,22 +26,30 @@ pub(in crate::rpc) async fn user_logout(
         let mut tx = app.store.pool().begin().await.map_err(&failed)?;
         let keys = logins::end(&mut tx, Which::Sid(&sid), Ended::Logout, app.now()).await?;
         tx.commit().await.map_err(&failed)?;
-        Ok((account, News::ended(keys)))
+        Ok((account, sid, News::ended(keys)))
     };
-    let (account_id, news) = app.within("db.logout", QUERY_DEADLINE, ErrorCode::AccountFailed, work).await?;
+    let (account_id, sid, news) =
+        app.within("db.logout", QUERY_DEADLINE, ErrorCode::AccountFailed, work).await?;
     let ended_keys = i64::try_from(news.ended_keys()).unwrap_or(i64::MAX);
     news.tell(&app).await;
     tracing::info!(account = account_id, ended_keys, "a login ended");
-    Ok(UserLogoutResponse { account_id, ended_keys, generated_at: app.now().to_string() })
+    Ok(UserLogoutResponse { account_id, sid, ended_keys, generated_at: app.now().to_string() })
 }
 
 /// The login that the token belongs to. A token whose time is over names it, too.
 async fn sid(app: &App, request: &UserLogoutRequest) -> Result<String, Failed> {
     match (&request.refresh_token, &request.access_token) {
-        (Some(refresh), _) => {
+        (Some(refresh), access) => {
             let hash = enrolment::hash(refresh.expose());
             let found = logins::sid_of_refresh(app.store.pool(), &hash).await?;
-            found.ok_or_else(|| RpcError::from(ErrorCode::RefreshInvalid).into())
+            let sid = found.ok_or_else(|| RpcError::from(ErrorCode::RefreshInvalid))?;
+            if let Some(access) = access
+                && app.users.tokens.verify_ever(app, access).await?.sid != sid
+            {
+                let detail = "refresh_token and access_token belong to different logins; give one of them";
+                return Err(RpcError::with_detail(ErrorCode::InvalidField, detail).into());
+            }
+            Ok(sid)
         }
         (None, Some(access)) => Ok(app.users.tokens.verify_ever(app, access).await?.sid),
         (None, None) => {

@@ -18,7 +18,7 @@ pub(in crate::rpc) async fn user_refresh(
     call: Call,
     request: UserRefreshRequest,
 ) -> Result<LoginResponse, RpcError> {
-    let key = session::key_of(&app, request.session_key.as_deref())?;
+    let key = session::perhaps_key_of(request.session_key.as_deref())?;
     app.users.tokens.check()?;
     let work = async {
         let via = access::gateway(&app, &call, request.account_id.as_deref()).await?;

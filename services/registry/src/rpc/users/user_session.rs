@@ -50,8 +50,10 @@ pub(super) async fn join(
         account_id: login.account_id.clone(),
         username: login.username.clone(),
         role: role_name(&login.role, &login.kind),
+        kind: login.kind.clone(),
         scopes: session::scopes(login),
         session_expires_at: until.map(|until| until.to_string()),
+        access_token: None,
     };
     Ok((answer, news))
 }

@@ -44,18 +44,20 @@ pub(in crate::rpc) async fn redeem(
     call: Call,
     request: WsTicketRedeemRequest,
 ) -> Result<UserSessionResponse, RpcError> {
-    let key = session::key_of(&app, request.session_key.as_deref())?;
+    let key = session::perhaps_key_of(request.session_key.as_deref())?;
     let work = async {
         let via = access::gateway(&app, &call, request.account_id.as_deref()).await?;
+        let issuer = app.users.tokens.issuer(&app).await?;
         let failed = StoreError::query("ws_ticket_redeem.transaction");
         let mut tx = app.store.pool().begin().await.map_err(&failed)?;
         let hash = enrolment::hash(request.ticket.expose());
         let sid = logins::take_ticket(&mut tx, &hash, app.now()).await?;
         let sid = sid.ok_or_else(|| RpcError::from(ErrorCode::TicketInvalid))?;
         let login = session::live(&app, &mut tx, &sid).await?;
-        let done = join(&app, &mut tx, &login, key.as_ref(), via.as_ref()).await?;
+        let (mut answer, news) = join(&app, &mut tx, &login, key.as_ref(), via.as_ref()).await?;
+        answer.access_token = Some(issuer.issue(&app, &login)?.0);
         tx.commit().await.map_err(&failed)?;
-        Ok(done)
+        Ok((answer, news))
     };
     let (answer, news) =
         app.within("db.ws_ticket_redeem", QUERY_DEADLINE, ErrorCode::AccountFailed, work).await?;
