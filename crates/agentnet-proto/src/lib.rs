@@ -29,6 +29,7 @@ pub mod signature;
 pub mod skim;
 pub mod stream;
 pub mod subject;
+pub mod task;
 pub mod timestamp;
 pub mod username;
 

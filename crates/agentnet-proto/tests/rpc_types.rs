@@ -108,6 +108,21 @@ fn all() -> BTreeSet<&'static str> {
         PeerAdd,
         PeerRemove,
         PeerList,
+        TaskSubmit,
+        TaskGet,
+        TaskList,
+        TaskCancel,
+        TaskAccept,
+        TaskHeartbeat,
+        TaskProgress,
+        TaskComplete,
+        TaskFail,
+        TaskQueues,
+        TaskQueueClear,
+        TaskStats,
+        SetTaskStrategy,
+        SetStatus,
+        StatusList,
     );
     methods.into_iter().map(RpcMethod::as_str).collect()
 }

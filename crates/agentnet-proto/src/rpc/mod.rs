@@ -29,6 +29,10 @@ mod presence;
 mod profile_update;
 mod resolve;
 mod standing;
+mod status;
+mod task_queues;
+mod task_work;
+mod tasks;
 mod threads;
 mod users;
 
@@ -52,6 +56,10 @@ pub use presence::*;
 pub use profile_update::*;
 pub use resolve::*;
 pub use standing::*;
+pub use status::*;
+pub use task_queues::*;
+pub use task_work::*;
+pub use tasks::*;
 pub use threads::*;
 pub use users::*;
 
@@ -238,6 +246,36 @@ methods! {
     WsTicketRedeem = "ws_ticket_redeem", NotAnObject;
     /// The keys that access tokens verify with.
     TokenKeys = "token_keys", NotAnObject;
+    /// Submits a task.
+    TaskSubmit = "task_submit", NotAnObject;
+    /// One task, with what came of it.
+    TaskGet = "task_get", NotAnObject;
+    /// Tasks, newest first.
+    TaskList = "task_list", NotAnObject;
+    /// Calls a task off.
+    TaskCancel = "task_cancel", NotAnObject;
+    /// A worker begins with a task.
+    TaskAccept = "task_accept", NotAnObject;
+    /// A worker is still at it.
+    TaskHeartbeat = "task_heartbeat", NotAnObject;
+    /// How far a worker is.
+    TaskProgress = "task_progress", NotAnObject;
+    /// A worker has done it.
+    TaskComplete = "task_complete", NotAnObject;
+    /// A worker can't do it.
+    TaskFail = "task_fail", NotAnObject;
+    /// How many tasks wait.
+    TaskQueues = "task_queues", NotAnObject;
+    /// Calls off what waits in a queue.
+    TaskQueueClear = "task_queue_clear", NotAnObject;
+    /// What became of tasks, in figures.
+    TaskStats = "task_stats", NotAnObject;
+    /// How workers are chosen.
+    TaskStrategy = "task_strategy", NotAnObject;
+    /// An agent says how it is.
+    SetStatus = "set_status", NotAnObject;
+    /// What agents said, and what they have in hand.
+    StatusList = "status_list", NotAnObject;
     /// The registry's own figures.
     Metrics = "metrics", NotAnObject;
 }
@@ -260,6 +298,9 @@ impl RpcMethod {
             | Self::ResolveAccount
             | Self::ResolveKey
             | Self::TokenKeys
+            | Self::TaskQueues
+            | Self::TaskStats
+            | Self::StatusList
             | Self::Metrics => false,
             Self::ThreadList
             | Self::ThreadStatus
@@ -323,7 +364,19 @@ impl RpcMethod {
             | Self::ApiKeyRevoke
             | Self::ApiKeyLogin
             | Self::WsTicketCreate
-            | Self::WsTicketRedeem => true,
+            | Self::WsTicketRedeem
+            | Self::TaskSubmit
+            | Self::TaskGet
+            | Self::TaskList
+            | Self::TaskCancel
+            | Self::TaskAccept
+            | Self::TaskHeartbeat
+            | Self::TaskProgress
+            | Self::TaskComplete
+            | Self::TaskFail
+            | Self::TaskQueueClear
+            | Self::TaskStrategy
+            | Self::SetStatus => true,
         }
     }
 }

@@ -18,7 +18,7 @@
 use agentnet_proto::signature::PublicKey;
 use agentnet_proto::subject::{
     ALL_BLOCKS, ALL_CAPABILITIES, ALL_EVENTS, ALL_INBOXES, ALL_RECEIPTS, ALL_REDELIVERIES, ALL_REPLIES,
-    ALL_REQUESTS, ALL_STORED, ALL_STREAMS, ALL_THREADS, AUTH_CALLOUT_REPLIES, AccountId, Capability,
+    ALL_REQUESTS, ALL_STORED, ALL_STREAMS, ALL_TASKS, ALL_THREADS, AUTH_CALLOUT_REPLIES, AccountId, Capability,
     EACH_EVENT, EventType, LEGACY_REPLY_INBOXES, PERSISTER_INBOX, REGISTRY_INBOX, RESEND, SYSTEM_INBOX,
     Subject, below, blob_api, blob_chunks, blob_entry, consumer_acks, consumer_api, inbox_prefix, kick,
     stream_api,
@@ -64,13 +64,14 @@ const AGENT_PUBLISH: [&str; 6] =
     [ALL_INBOXES, ALL_RECEIPTS, ALL_REPLIES, ALL_STREAMS, ALL_CAPABILITIES, RESEND];
 const OPERATOR_SUBSCRIBE: [&str; 5] = [ALL_INBOXES, ALL_RECEIPTS, ALL_STREAMS, ALL_CAPABILITIES, ALL_EVENTS];
 /// Without its own inbox, which is there for its health, a round trip to itself, and the stream's figures.
-const REGISTRY_PUBLISH: [&str; 9] = [
+const REGISTRY_PUBLISH: [&str; 10] = [
     LEGACY_REPLY_INBOXES,
     AUTH_CALLOUT_REPLIES,
     ALL_INBOXES,
     ALL_REDELIVERIES,
     ALL_BLOCKS,
     ALL_STORED,
+    ALL_TASKS,
     ALL_THREADS,
     ALL_CAPABILITIES,
     EACH_EVENT,
@@ -154,7 +155,13 @@ impl Role<'_> {
             }
             Self::Gateway { account, key } => {
                 let account = canonical(account)?;
-                let events = [EventType::Presence, EventType::Accounts, EventType::Keys];
+                let events = [
+                    EventType::Presence,
+                    EventType::Accounts,
+                    EventType::Keys,
+                    EventType::Tasks,
+                    EventType::Status,
+                ];
                 let requests = GATEWAY_METHODS.map(|method| format!("registry.{method}.{account}"));
                 Ok(Permissions::new(
                     // A session of its own proves that it is there by a round trip to itself.
