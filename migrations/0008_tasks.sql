@@ -20,9 +20,11 @@ CREATE TABLE agent_tasks (
     -- When it came, less its priority's head start: the order within one submitter.
     rank_at         timestamptz NOT NULL,
     deadline        timestamptz NOT NULL,
-    -- Not tried before; and whether nobody was there who could do it, when it was last looked at.
-    next_attempt_at timestamptz NOT NULL,
+    -- From when on it might have been given to somebody.
+    due_at          timestamptz NOT NULL,
+    -- Whether it waits for `next_attempt_at`, and how often nobody was found who could do it.
     parked          boolean NOT NULL DEFAULT false,
+    next_attempt_at timestamptz NOT NULL,
     looks           integer NOT NULL DEFAULT 0,
     -- How often it was given to a worker, and how many of these attempts were begun and came to nothing.
     attempt         integer NOT NULL DEFAULT 0,
@@ -50,11 +52,11 @@ CREATE TABLE agent_tasks (
     CHECK (state <> 'running' OR lease IS NOT NULL)
 ) WITH (fillfactor = 70);
 -- One submitter's queue in its order, also to find the submitters that have one.
-CREATE INDEX agent_tasks_queue ON agent_tasks (submitter, rank_at, task_id) WHERE state = 'queued';
+CREATE INDEX agent_tasks_queue ON agent_tasks (submitter, rank_at, task_id) WHERE state = 'queued' AND NOT parked;
 CREATE INDEX agent_tasks_parked ON agent_tasks (next_attempt_at) WHERE state = 'queued' AND parked;
 CREATE INDEX agent_tasks_sizes ON agent_tasks (priority, created_at) WHERE state = 'queued';
 CREATE INDEX agent_tasks_deadline ON agent_tasks (deadline) WHERE state IN ('queued', 'assigned', 'running');
-CREATE INDEX agent_tasks_in_hand ON agent_tasks (worker) WHERE state IN ('assigned', 'running');
+CREATE INDEX agent_tasks_in_hand ON agent_tasks (worker, submitter) WHERE state IN ('assigned', 'running');
 CREATE INDEX agent_tasks_lease ON agent_tasks (lease_until) WHERE state IN ('assigned', 'running');
 CREATE UNIQUE INDEX agent_tasks_key ON agent_tasks (submitter, idempotency_key) WHERE idempotency_key IS NOT NULL;
 -- Lists.
