@@ -17,7 +17,8 @@ CREATE TABLE agent_tasks (
     state           text NOT NULL CHECK (state IN
         ('queued', 'assigned', 'running', 'completed', 'failed', 'cancelled', 'expired', 'dead')),
     created_at      timestamptz NOT NULL,
-    -- When it came, less its priority's head start: the order within one submitter.
+    -- The order: when it came, or a second behind the task of the same submitter and priority before it that waits, whichever
+    -- is later; less its priority's head start.
     rank_at         timestamptz NOT NULL,
     deadline        timestamptz NOT NULL,
     -- From when on it might have been given to somebody.
@@ -51,8 +52,9 @@ CREATE TABLE agent_tasks (
     CHECK (state NOT IN ('assigned', 'running') OR (worker IS NOT NULL AND lease_until IS NOT NULL)),
     CHECK (state <> 'running' OR lease IS NOT NULL)
 ) WITH (fillfactor = 70);
--- One submitter's queue in its order, also to find the submitters that have one.
-CREATE INDEX agent_tasks_queue ON agent_tasks (submitter, rank_at, task_id) WHERE state = 'queued' AND NOT parked;
+-- The queue in its order, and the last in it of each submitter.
+CREATE INDEX agent_tasks_queue ON agent_tasks (rank_at, task_id) WHERE state = 'queued' AND NOT parked;
+CREATE INDEX agent_tasks_slots ON agent_tasks (submitter, priority, rank_at) WHERE state = 'queued';
 CREATE INDEX agent_tasks_parked ON agent_tasks (next_attempt_at) WHERE state = 'queued' AND parked;
 CREATE INDEX agent_tasks_sizes ON agent_tasks (priority, created_at) WHERE state = 'queued';
 CREATE INDEX agent_tasks_deadline ON agent_tasks (deadline) WHERE state IN ('queued', 'assigned', 'running');
@@ -61,6 +63,7 @@ CREATE INDEX agent_tasks_lease ON agent_tasks (lease_until) WHERE state IN ('ass
 CREATE UNIQUE INDEX agent_tasks_key ON agent_tasks (submitter, idempotency_key) WHERE idempotency_key IS NOT NULL;
 -- Lists.
 CREATE INDEX agent_tasks_newest ON agent_tasks (created_at DESC, task_id DESC);
+CREATE INDEX agent_tasks_state ON agent_tasks (state, created_at DESC, task_id DESC);
 CREATE INDEX agent_tasks_submitter ON agent_tasks (submitter, created_at DESC, task_id DESC);
 CREATE INDEX agent_tasks_worker ON agent_tasks (worker, created_at DESC, task_id DESC) WHERE worker IS NOT NULL;
 CREATE INDEX agent_tasks_uncounted ON agent_tasks (finished_at) WHERE finished_at IS NOT NULL AND NOT counted;

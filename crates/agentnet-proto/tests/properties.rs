@@ -170,6 +170,7 @@ proptest! {
             heartbeat_interval: seconds,
             ttl_seconds: seconds,
             blocks: true,
+            tasks_account: b.clone(),
             registered_at: text.clone(),
             schema_version: a.clone(),
         })?;

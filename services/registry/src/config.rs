@@ -13,6 +13,7 @@ use crate::blobs::BlobConfig;
 use crate::callout::{self, CalloutConfig};
 use crate::enrolment::Enrolment;
 use crate::redelivery::RedeliveryConfig;
+use crate::tasks::TaskConfig;
 use crate::users::PasswordCost;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -98,6 +99,8 @@ pub struct Config {
     pub blobs: BlobConfig,
     /// Delivering again.
     pub redelivery: RedeliveryConfig,
+    /// Tasks.
+    pub tasks: TaskConfig,
     /// Where time comes from; the machine's clock.
     pub clock: SharedClock,
 }
@@ -141,6 +144,7 @@ impl Config {
             announce: true,
             blobs: BlobConfig::default(),
             redelivery: RedeliveryConfig::default(),
+            tasks: TaskConfig::default(),
             clock: SystemClock::shared(),
         }
     }
@@ -192,6 +196,7 @@ impl Config {
             .max(1),
             blobs: BlobConfig::from_env(env)?,
             redelivery: RedeliveryConfig::from_env(env)?,
+            tasks: TaskConfig::from_env(env)?,
             security,
             deployment: deployment(env, security)?,
             operator_keys: keys(env, "AGENTNET_OPERATOR_KEYS")?,

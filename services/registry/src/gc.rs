@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agentnet_store::{
     StoreError, attempts, blobs as stored, connections, deliveries, enrolment, logins, retention, sessions,
-    token_keys,
+    tasks, token_keys,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -99,6 +99,7 @@ async fn prune(app: &App) -> u64 {
         steps(app, "blobs.expire_uploads", || stored::expire_uploads(db, config.blobs.upload_ttl)).await;
     pruned += steps(app, "blobs.prune_shares", || stored::prune_shares(db)).await;
     pruned += blobs::sweep(app).await;
+    pruned += steps(app, "retention.tasks", || tasks::forget(db, config.tasks.retention)).await;
     let mut threads = 0;
     let step = || retention::stale_threads(db, config.thread_retention, THREADS_PER_STEP);
     for _ in 0..MAX_STEPS {

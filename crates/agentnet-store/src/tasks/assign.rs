@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use agentnet_proto::task::{TaskRequirements, TaskStrategy};
-use sqlx::{FromRow, PgPool, Postgres, Transaction, types::Json};
+use sqlx::{FromRow, PgExecutor, PgPool, Postgres, Transaction, types::Json};
 use time::OffsetDateTime;
 
 use super::row::{Task, WHOLE};
@@ -11,9 +11,6 @@ use crate::StoreError;
 
 /// Names the lock that rounds take turns by.
 const TURN: i64 = 0x7461_736b_7475_726e;
-/// Submitters looked at in one round, and tasks of each.
-pub(super) const SUBMITTERS: i64 = 256;
-const EACH: i64 = 64;
 /// The longest pause of a task that nobody can do, in seconds.
 const MOST_PAUSE: f64 = 15.0;
 
@@ -101,50 +98,19 @@ impl Round {
     /// # Errors
     /// [`StoreError::Query`], [`StoreError::Unavailable`].
     pub async fn workers(&mut self, accounts: &[String]) -> Result<Vec<WorkerFigures>, StoreError> {
-        sqlx::query_as(
-            "SELECT a.account_id, s.status, s.load_metrics, coalesce(h.in_hand, 0) AS in_hand, w.avg_ms, \
-             w.last_assigned_at, w.share FROM unnest($1::text[]) AS a (account_id) \
-             LEFT JOIN (SELECT worker, count(*) AS in_hand FROM agent_tasks WHERE state IN ('assigned', 'running') \
-                 GROUP BY worker) h ON h.worker = a.account_id \
-             LEFT JOIN agent_status s ON s.account_id = a.account_id \
-             LEFT JOIN agent_task_workers w ON w.account_id = a.account_id",
-        )
-        .bind(accounts)
-        .fetch_all(&mut *self.tx)
-        .await
-        .map_err(StoreError::query("agent_tasks.workers"))
+        worker_figures(&mut *self.tx, accounts).await
     }
 
-    /// The tasks that are next, in the order of ADR 0009, locked; of submitters behind `after`, and the last submitter
-    /// looked at when there may be more.
+    /// The tasks that are next, in the order of ADR 0009, locked.
     ///
     /// # Errors
     /// [`StoreError::Query`], [`StoreError::Unavailable`].
-    pub async fn candidates(&mut self, after: &str, limit: i64) -> Result<Vec<Candidate>, StoreError> {
+    pub async fn candidates(&mut self, limit: i64) -> Result<Vec<Candidate>, StoreError> {
         sqlx::query_as(
-            "WITH RECURSIVE s AS ( \
-                 (SELECT submitter FROM agent_tasks WHERE state = 'queued' AND NOT parked AND submitter > $1 \
-                     ORDER BY submitter LIMIT 1) \
-                 UNION ALL \
-                 SELECT (SELECT q.submitter FROM agent_tasks q WHERE q.state = 'queued' AND NOT q.parked \
-                     AND q.submitter > s.submitter ORDER BY q.submitter LIMIT 1) FROM s WHERE s.submitter IS NOT NULL), \
-             hand AS (SELECT submitter, count(*) AS tasks FROM agent_tasks WHERE state IN ('assigned', 'running') \
-                 GROUP BY submitter), \
-             best AS (SELECT n.task_id, n.rank_at + make_interval(secs => n.ahead + coalesce(hand.tasks, 0)) AS turn \
-                 FROM (SELECT submitter FROM s WHERE submitter IS NOT NULL LIMIT $2) AS some \
-                 CROSS JOIN LATERAL (SELECT q.task_id, q.rank_at, \
-                     row_number() OVER (ORDER BY q.rank_at, q.task_id) - 1 AS ahead \
-                     FROM (SELECT task_id, rank_at FROM agent_tasks WHERE state = 'queued' AND NOT parked \
-                         AND submitter = some.submitter ORDER BY rank_at, task_id LIMIT $3) q) n \
-                 LEFT JOIN hand ON hand.submitter = some.submitter ORDER BY turn, n.task_id LIMIT $4) \
-             SELECT k.task_id, k.submitter, k.requirements, k.affinity, k.worker \
-             FROM best JOIN agent_tasks k ON k.task_id = best.task_id \
-             WHERE k.state = 'queued' AND NOT k.parked AND k.deadline > now() \
-             ORDER BY best.turn, k.task_id FOR UPDATE OF k SKIP LOCKED",
+            "SELECT task_id, submitter, requirements, affinity, worker FROM agent_tasks \
+             WHERE state = 'queued' AND NOT parked AND deadline > now() ORDER BY rank_at, task_id LIMIT $1 \
+             FOR UPDATE SKIP LOCKED",
         )
-        .bind(after)
-        .bind(SUBMITTERS)
-        .bind(EACH)
         .bind(limit)
         .fetch_all(&mut *self.tx)
         .await
@@ -210,4 +176,26 @@ impl Round {
         self.tx.commit().await.map_err(&failed)?;
         Ok(tasks)
     }
+}
+
+/// Figures of these accounts, one for each.
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn worker_figures(
+    db: impl PgExecutor<'_>,
+    accounts: &[String],
+) -> Result<Vec<WorkerFigures>, StoreError> {
+    sqlx::query_as(
+            "SELECT a.account_id, s.status, s.load_metrics, coalesce(h.in_hand, 0) AS in_hand, w.avg_ms, \
+             w.last_assigned_at, w.share FROM unnest($1::text[]) AS a (account_id) \
+             LEFT JOIN (SELECT worker, count(*) AS in_hand FROM agent_tasks WHERE state IN ('assigned', 'running') \
+                 GROUP BY worker) h ON h.worker = a.account_id \
+             LEFT JOIN agent_status s ON s.account_id = a.account_id \
+             LEFT JOIN agent_task_workers w ON w.account_id = a.account_id",
+        )
+        .bind(accounts)
+        .fetch_all(db)
+        .await
+        .map_err(StoreError::query("agent_tasks.workers"))
 }

@@ -15,10 +15,10 @@ const STEP: i64 = 5_000;
 /// [`StoreError::Query`], [`StoreError::Unavailable`].
 pub async fn fold_attempts(db: impl PgExecutor<'_>) -> Result<u64, StoreError> {
     sqlx::query(
-        "WITH some AS (SELECT task_id, attempt FROM agent_task_attempts WHERE NOT counted ORDER BY ended_at LIMIT $1 \
+        "WITH picked AS (SELECT task_id, attempt FROM agent_task_attempts WHERE NOT counted ORDER BY ended_at LIMIT $1 \
              FOR UPDATE SKIP LOCKED), \
-         done AS (UPDATE agent_task_attempts a SET counted = true FROM some \
-             WHERE a.task_id = some.task_id AND a.attempt = some.attempt \
+         done AS (UPDATE agent_task_attempts a SET counted = true FROM picked \
+             WHERE a.task_id = picked.task_id AND a.attempt = picked.attempt \
              RETURNING a.worker, a.waited, a.outcome = 'completed' AS completed, a.ended_at - a.accepted_at AS took) \
          INSERT INTO agent_task_workers AS w (account_id, attempts, completed, waited, avg_ms) \
          SELECT worker, count(*), count(*) FILTER (WHERE completed), sum(waited), \
@@ -40,9 +40,9 @@ pub async fn fold_attempts(db: impl PgExecutor<'_>) -> Result<u64, StoreError> {
 /// [`StoreError::Query`], [`StoreError::Unavailable`].
 pub async fn fold_ends(db: impl PgExecutor<'_>) -> Result<u64, StoreError> {
     sqlx::query(
-        "WITH some AS (SELECT task_id FROM agent_tasks WHERE finished_at IS NOT NULL AND NOT counted \
+        "WITH picked AS (SELECT task_id FROM agent_tasks WHERE finished_at IS NOT NULL AND NOT counted \
              ORDER BY finished_at LIMIT $1 FOR UPDATE SKIP LOCKED), \
-         done AS (UPDATE agent_tasks k SET counted = true FROM some WHERE k.task_id = some.task_id RETURNING k.state) \
+         done AS (UPDATE agent_tasks k SET counted = true FROM picked WHERE k.task_id = picked.task_id RETURNING k.state) \
          INSERT INTO agent_task_ends AS e (state, ended) SELECT state, count(*) FROM done GROUP BY state ORDER BY state \
          ON CONFLICT (state) DO UPDATE SET ended = e.ended + excluded.ended",
     )
@@ -164,7 +164,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Those of some accounts, one for each.
+    /// Those of picked accounts, one for each.
     ///
     /// # Errors
     /// [`StoreError::Query`], [`StoreError::Unavailable`].

@@ -12,7 +12,7 @@ mod row;
 mod submit;
 mod sweep;
 
-pub use assign::{Candidate, Round, WorkerFigures};
+pub use assign::{Candidate, Round, WorkerFigures, worker_figures};
 pub use end::{Changed, Ending, Target, end, lock};
 pub use figures::{
     Figures, QueueSize, Totals, fold_attempts, fold_ends, queues, set_strategy, strategy, totals,

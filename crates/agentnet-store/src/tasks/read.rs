@@ -59,8 +59,6 @@ pub struct Filter<'a> {
     pub submitter: Option<&'a str>,
     /// Assigned to, now or last.
     pub worker: Option<&'a str>,
-    /// Either of both: what the account may see.
-    pub of: Option<&'a str>,
     /// In this state.
     pub state: Option<TaskState>,
     /// Of this priority.
@@ -82,10 +80,6 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &Filter<'_>, limit: i64) -> R
         if let Some(value) = value {
             all.push(column).push_bind_unseparated(value);
         }
-    }
-    if let Some(account) = filter.of {
-        all.push("(k.submitter = ").push_bind_unseparated(account);
-        all.push_unseparated(" OR k.worker = ").push_bind_unseparated(account).push_unseparated(")");
     }
     if let Some(state) = filter.state {
         all.push("k.state = ").push_bind_unseparated(state.as_str());

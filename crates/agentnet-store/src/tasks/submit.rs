@@ -66,9 +66,16 @@ pub async fn submit(db: &mut PgConnection, new: &NewTask<'_>) -> Result<Submitte
     values.push_bind(rank(new.priority));
     values.push_bind(Json(new.requirements));
     values.push_bind(new.affinity);
-    values.push("'queued', t.now, t.now - make_interval(secs => ");
+    values.push("'queued', t.now, greatest(t.now - make_interval(secs => ");
     values.push_bind_unseparated(new.priority.head_start().as_secs_f64());
-    values.push_unseparated("), t.now, t.now, t.now + make_interval(secs => ");
+    // Behind what the submitter has in that queue already.
+    values.push_unseparated(
+        "), (SELECT max(q.rank_at) + interval '1 s' FROM agent_tasks q WHERE q.state = 'queued' AND q.submitter = ",
+    );
+    values.push_bind_unseparated(new.submitter);
+    values.push_unseparated(" AND q.priority = ");
+    values.push_bind_unseparated(rank(new.priority));
+    values.push_unseparated(")), t.now, t.now, t.now + make_interval(secs => ");
     values.push_bind_unseparated(new.life_ms as f64 / 1000.0);
     values.push_unseparated(")");
     values.push_bind(new.max_attempts);

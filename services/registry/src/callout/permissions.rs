@@ -18,10 +18,10 @@
 use agentnet_proto::signature::PublicKey;
 use agentnet_proto::subject::{
     ALL_BLOCKS, ALL_CAPABILITIES, ALL_EVENTS, ALL_INBOXES, ALL_RECEIPTS, ALL_REDELIVERIES, ALL_REPLIES,
-    ALL_REQUESTS, ALL_STORED, ALL_STREAMS, ALL_TASKS, ALL_THREADS, AUTH_CALLOUT_REPLIES, AccountId, Capability,
-    EACH_EVENT, EventType, LEGACY_REPLY_INBOXES, PERSISTER_INBOX, REGISTRY_INBOX, RESEND, SYSTEM_INBOX,
-    Subject, below, blob_api, blob_chunks, blob_entry, consumer_acks, consumer_api, inbox_prefix, kick,
-    stream_api,
+    ALL_REQUESTS, ALL_STORED, ALL_STREAMS, ALL_TASKS, ALL_THREADS, AUTH_CALLOUT_REPLIES, AccountId,
+    Capability, EACH_EVENT, EventType, LEGACY_REPLY_INBOXES, PERSISTER_INBOX, REGISTRY_INBOX, RESEND,
+    SYSTEM_INBOX, Subject, below, blob_api, blob_chunks, blob_entry, consumer_acks, consumer_api,
+    inbox_prefix, kick, stream_api,
 };
 use agentnet_proto::{ErrorCode, rpc::RpcMethod};
 use serde::Serialize;

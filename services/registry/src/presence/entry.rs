@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agentnet_proto::envelope::CAPABILITY_PREFIX;
 use agentnet_proto::rpc::AgentInfo;
+use agentnet_proto::task::TaskOffer;
 use agentnet_proto::{Timestamp, schema_version};
 use agentnet_store::sessions::Session;
 use serde_json::value::RawValue;
@@ -18,6 +19,38 @@ pub struct Opened {
     pub server_id: Arc<str>,
     /// When, by that registry's clock.
     pub at: Timestamp,
+}
+
+/// What a session offers to those who submit tasks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerInfo {
+    /// How much of it.
+    pub offer: TaskOffer,
+    /// What it can do.
+    pub capabilities: Vec<String>,
+    /// What its metadata says under `agent_type`.
+    pub agent_type: Option<String>,
+    /// The same of `services`.
+    pub services: Vec<String>,
+    /// The same of `tags`.
+    pub tags: Vec<String>,
+}
+
+impl WorkerInfo {
+    fn of(info: &AgentInfo) -> Option<Arc<Self>> {
+        let offer = TaskOffer::of_metadata(&info.metadata)?;
+        let texts = |name: &str| {
+            let items = info.metadata.get(name).and_then(|value| value.as_array());
+            items.into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+        };
+        Some(Arc::new(Self {
+            offer,
+            capabilities: info.capabilities.clone(),
+            agent_type: info.metadata.get("agent_type").and_then(|value| value.as_str()).map(str::to_owned),
+            services: texts("services"),
+            tags: texts("tags"),
+        }))
+    }
 }
 
 /// What waits to be written about a session.
@@ -46,6 +79,8 @@ pub(super) struct Entry {
     pub(super) speaks_1_2: bool,
     /// Whether it has said hello since we know it.
     pub(super) greeted: bool,
+    /// What it offers to those who submit tasks.
+    pub(super) worker: Option<Arc<WorkerInfo>>,
 }
 
 impl Entry {
@@ -61,6 +96,7 @@ impl Entry {
             dirty: Dirty::No,
             speaks_1_2: speaks_1_2(info),
             greeted: false,
+            worker: WorkerInfo::of(info),
         }
     }
 
@@ -90,6 +126,7 @@ impl Entry {
         self.account_id = info.account_id.as_deref().map(Box::from);
         self.capabilities = info.capabilities.iter().map(|c| c.as_str().into()).collect();
         self.speaks_1_2 = speaks_1_2(&info);
+        self.worker = WorkerInfo::of(&info);
         true
     }
 
