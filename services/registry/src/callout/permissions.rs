@@ -411,6 +411,7 @@ mod tests {
             Subject::Replies(me.clone(), token.clone()),
             Subject::Receipts(me.clone()),
             Subject::Stored(me.clone()),
+            Subject::Tasks(me.clone()),
             Subject::Stream(me.clone(), token.clone()),
         ]
         .map(|subject| subject.to_string());
@@ -421,6 +422,7 @@ mod tests {
             Subject::Replies(other.clone(), token.clone()),
             Subject::Receipts(other.clone()),
             Subject::Stored(other.clone()),
+            Subject::Tasks(other.clone()),
             Subject::Stream(other.clone(), token),
             Subject::Resend,
             Subject::Event(EventType::Presence),
@@ -445,6 +447,9 @@ mod tests {
         for said in [
             Subject::Stored(other.clone()),
             Subject::Redelivery(other.clone()),
+            Subject::Tasks(other.clone()),
+            Subject::Event(EventType::Tasks),
+            Subject::Event(EventType::Status),
             Subject::Event(EventType::Keys),
             Subject::Registry(RpcMethod::List),
             Subject::RegistryAs(RpcMethod::List, other.clone()),
