@@ -303,14 +303,14 @@ fn show(ctx: &Context, answer: &TaskGetResponse) -> Result<(), Failure> {
         line("worker", clean(worker).into_owned())?;
     }
     if let Some(note) = &task.progress_note {
-        line("note", clean_block(note).to_string())?;
+        line("note", clean_block(note))?;
     }
     if let Some(detail) = &task.detail {
-        line("why", clean_block(detail).to_string())?;
+        line("why", clean_block(detail))?;
     }
     for (name, value) in [("data", &task.task_data), ("result", &task.result)] {
         if let Some(value) = value {
-            line(name, clean_block(value.get()).to_string())?;
+            line(name, clean_block(value.get()))?;
         }
     }
     if answer.attempts.is_empty() {
@@ -346,7 +346,7 @@ async fn watch(
             ctx.out.show(&answer, |answer| {
                 ctx.out.line(format!("{} {}", clean(&answer.task.task_id), state(&answer.task)))?;
                 let result = answer.task.result.as_ref().map(Payload::get);
-                result.map_or(Ok(()), |result| ctx.out.line(clean_block(result).to_string()))
+                result.map_or(Ok(()), |result| ctx.out.line(clean_block(result)))
             })?;
             if task.state == TaskState::Completed {
                 return Ok(());
