@@ -103,6 +103,10 @@ codes! {
     LimitReached = "limit_reached", 409, false;
     /// Usernames that begin with `guest` are those of guests; choose another name, or come as a guest.
     UsernameReserved = "username_reserved", 409, false;
+    /// Several agents go by that name: one's coordinator id is another's username or account id; use the account id.
+    Ambiguous = "ambiguous", 409, false;
+    /// The agent takes no message under this protocol from the sender; docs/COORDINATOR.md says from whom it may.
+    ProtocolForbidden = "protocol_forbidden", 403, false;
     /// Nothing of that name or id exists.
     NotFound = "not_found", 404, false;
     /// There is no such method.

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod account_search;
 pub mod accounts;
+pub mod agents;
 pub mod api_keys;
 pub mod attempts;
 pub mod blobs;

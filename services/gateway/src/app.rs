@@ -10,7 +10,10 @@ use agentnet_service::{CancellationToken, health::HealthChecks};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use crate::{config::Config, machines::Machines, own::Own, rates::Limits, seats::Seats, tokens::Tokens};
+use crate::{
+    config::Config, coordinator::FeedEnd, machines::Machines, own::Own, rates::Limits, seats::Seats,
+    tokens::Tokens,
+};
 
 /// What every handler shares. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -29,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) machines: Machines,
     pub(crate) limits: Limits,
     pub(crate) health: HealthChecks,
+    /// Where the feed of changes ends.
+    pub(crate) feed: FeedEnd,
     /// Live streams, which go on after their answer has begun.
     pub(crate) streams: TaskTracker,
     /// Room for them.
@@ -51,6 +56,7 @@ impl App {
             own,
             seats,
             health,
+            feed: FeedEnd::new(),
             streams: TaskTracker::new(),
             room: Arc::new(Semaphore::new(room)),
             slow: Arc::default(),

@@ -20,6 +20,10 @@ const API_KEY_HEADER: &str = "x-api-key";
 /// How API keys begin.
 const API_KEY_PREFIX: &str = "ank_";
 
+/// As whom callers act who show nothing, where the routes say so; the gateway's own account otherwise.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AnonymousAs(pub(crate) &'static str);
+
 /// Who asks. In open mode, where whoever reaches the network may be anybody, it may be nobody: the gateway's own account
 /// acts then.
 #[derive(Debug, Clone)]
@@ -70,6 +74,11 @@ impl Caller {
         Err(Problem::new(ErrorCode::Forbidden, detail))
     }
 
+    /// The account to claim in requests: where nothing is proved, nobody who showed nothing claims to be anybody.
+    pub(crate) fn claims(&self) -> Option<String> {
+        self.user.as_ref().map(|user| user.account_id.clone())
+    }
+
     pub(crate) fn is_operator(&self, app: &App) -> bool {
         match &self.user {
             Some(user) => user.role == "operator" || app.config.security == agentnet_proto::Security::Open,
@@ -92,7 +101,7 @@ impl Caller {
                 let user = User { account_id, role, scopes, access: None };
                 Ok(Self { seat, user: Some(Arc::new(user)), who })
             }
-            Shown::Nothing => match app.own.anonymous().await? {
+            Shown::Nothing => match app.own.anonymous(anonymous_as(parts)).await? {
                 Some(seat) => Ok(Self { seat, user: None, who: Who::Address(peer) }),
                 None => Err(not_authenticated()),
             },
@@ -112,6 +121,10 @@ impl Caller {
         };
         Ok(Self { seat, user: Some(Arc::new(user)), who })
     }
+}
+
+fn anonymous_as(parts: &Parts) -> &'static str {
+    parts.extensions.get::<AnonymousAs>().map_or(crate::own::NAME, |named| named.0)
 }
 
 /// The address of the client's end.
@@ -153,7 +166,9 @@ fn shown(parts: &Parts) -> Result<Shown, Problem> {
 
 /// Browsers can't set headers of WebSockets and event streams; nothing else takes secrets in its address.
 fn is_live(parts: &Parts) -> bool {
-    parts.headers.contains_key(header::UPGRADE) || parts.uri.path().starts_with("/api/stream/")
+    parts.headers.contains_key(header::UPGRADE)
+        || parts.uri.path().starts_with("/api/stream/")
+        || parts.uri.path() == "/events"
 }
 
 fn shown_in_query(query: &str) -> Option<Shown> {

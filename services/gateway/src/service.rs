@@ -29,6 +29,7 @@ use crate::{
     openapi,
     own::Own,
     seats::{Entry, Seats},
+    webhooks,
 };
 
 /// How often full buckets are forgotten.
@@ -132,6 +133,8 @@ impl Service for Gateway {
         }
         accepting.close();
         let mut sweep = interval(SWEEP_EVERY);
+        let posting = TaskTracker::new();
+        posting.spawn(webhooks::run(app.clone()));
         let own = Arc::clone(&app.own);
         let mut renew = std::pin::pin!(own.renew());
         loop {

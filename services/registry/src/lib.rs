@@ -40,6 +40,7 @@ mod restricted;
 mod rpc;
 mod service;
 mod signed;
+mod statuses;
 mod suspended;
 pub mod tasks;
 mod users;

@@ -29,7 +29,7 @@ use crate::restricted::Restricted;
 use crate::suspended::Suspended;
 use crate::tasks::{self, SenderError, Tasks};
 use crate::users::{GatewayError, Users, gateways};
-use crate::{flush, rpc};
+use crate::{flush, rpc, statuses};
 
 /// Pause between two attempts to reach Postgres at start.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -172,6 +172,7 @@ impl Service for Registry {
         }
         background.spawn(flush::run(app.clone(), stop.clone()));
         background.spawn(gc::run(app.clone(), stop.clone()));
+        background.spawn(statuses::run(app.clone(), stop.clone()));
         background.spawn(watch_connection(app.clone(), deps.nats.clone(), stop.clone()));
         let redelivery = Redelivery::new(app.clone(), deps.nats.clone(), stop.clone());
         background.spawn(redelivery.clone().run());

@@ -30,6 +30,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::timeout};
 
+pub mod coordinator;
+pub mod hook;
 pub mod web;
 
 pub const SECOND: Duration = Duration::from_secs(1);

@@ -9,16 +9,19 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::ErrorCode;
 
+mod agents;
 mod api_keys;
 mod blobs;
 mod blocks;
 mod capabilities;
+mod coordination;
 mod deliveries;
 mod discovery;
 mod documents;
 mod enrol;
 mod keys;
 mod logins;
+mod mailboxes;
 mod members;
 mod messages;
 mod metrics;
@@ -36,16 +39,19 @@ mod tasks;
 mod threads;
 mod users;
 
+pub use agents::*;
 pub use api_keys::*;
 pub use blobs::*;
 pub use blocks::*;
 pub use capabilities::*;
+pub use coordination::*;
 pub use deliveries::*;
 pub use discovery::*;
 pub use documents::*;
 pub use enrol::*;
 pub use keys::*;
 pub use logins::*;
+pub use mailboxes::*;
 pub use members::*;
 pub use messages::*;
 pub use metrics::*;
@@ -246,6 +252,34 @@ methods! {
     WsTicketRedeem = "ws_ticket_redeem", NotAnObject;
     /// The keys that access tokens verify with.
     TokenKeys = "token_keys", NotAnObject;
+    /// An agent that comes in over HTTP, or says more about itself.
+    AgentRegister = "agent_register", NotAnObject;
+    /// Agents by what they are and how they are.
+    AgentDiscover = "agent_discover", NotAnObject;
+    /// One agent.
+    AgentShow = "agent_show", NotAnObject;
+    /// How an agent is.
+    AgentReport = "agent_report", NotAnObject;
+    /// How many agents there are, of which kinds.
+    AgentStats = "agent_stats", NotAnObject;
+    /// Messages for an agent that comes in over HTTP.
+    MailFetch = "mail_fetch", NotAnObject;
+    /// It has handled them.
+    MailAck = "mail_ack", NotAnObject;
+    /// What a gateway has to post to webhooks.
+    WebhookClaim = "webhook_claim", NotAnObject;
+    /// What came of it.
+    WebhookReport = "webhook_report", NotAnObject;
+    /// Whether an agent may be sent a message under a protocol.
+    MessageRoute = "message_route", NotAnObject;
+    /// Messages by sender and receiver.
+    MessageHistory = "message_history", NotAnObject;
+    /// A thread for one message to many agents.
+    BroadcastOpen = "broadcast_open", NotAnObject;
+    /// Who noted whom.
+    PeerGraph = "peer_graph", NotAnObject;
+    /// What changed, resumable.
+    Feed = "feed", NotAnObject;
     /// Submits a task.
     TaskSubmit = "task_submit", NotAnObject;
     /// One task, with what came of it.
@@ -298,6 +332,9 @@ impl RpcMethod {
             | Self::ResolveAccount
             | Self::ResolveKey
             | Self::TokenKeys
+            | Self::AgentDiscover
+            | Self::AgentShow
+            | Self::AgentStats
             | Self::TaskQueues
             | Self::TaskStats
             | Self::StatusList
@@ -365,6 +402,17 @@ impl RpcMethod {
             | Self::ApiKeyLogin
             | Self::WsTicketCreate
             | Self::WsTicketRedeem
+            | Self::AgentRegister
+            | Self::AgentReport
+            | Self::MailFetch
+            | Self::MailAck
+            | Self::WebhookClaim
+            | Self::WebhookReport
+            | Self::MessageRoute
+            | Self::MessageHistory
+            | Self::BroadcastOpen
+            | Self::PeerGraph
+            | Self::Feed
             | Self::TaskSubmit
             | Self::TaskGet
             | Self::TaskList

@@ -223,6 +223,9 @@ pub(super) fn spawn(
                 for failed in &notice.failed {
                     inner.outbox.failed(failed);
                 }
+                for handled in &notice.handled {
+                    inner.outbox.handled(handled);
+                }
             }
             Err(error) => tracing::warn!(%error, "confirmation ignored: can't be read"),
         }

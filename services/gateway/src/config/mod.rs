@@ -5,6 +5,7 @@ mod rates;
 mod seats;
 mod sessions;
 mod sockets;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub use self::{
     seats::SeatRules,
     sessions::SessionRules,
     sockets::SocketRules,
+    webhooks::WebhookRules,
 };
 
 /// Everything the gateway can be told.
@@ -42,6 +44,8 @@ pub struct Config {
     pub seats: SeatRules,
     /// Chat sessions and questions to agents.
     pub sessions: SessionRules,
+    /// Posts to agents that come in over HTTP.
+    pub webhooks: WebhookRules,
     /// Where time comes from; the machine's clock.
     pub clock: SharedClock,
 }
@@ -58,6 +62,7 @@ impl Default for Config {
             sockets: SocketRules::default(),
             seats: SeatRules::default(),
             sessions: SessionRules::default(),
+            webhooks: WebhookRules::default(),
             clock: SystemClock::shared(),
         }
     }
@@ -82,6 +87,7 @@ impl Config {
             sockets: SocketRules::from_env(env)?,
             seats: SeatRules::from_env(env)?,
             sessions: SessionRules::from_env(env)?,
+            webhooks: WebhookRules::from_env(env)?,
             ..default
         })
     }
@@ -113,6 +119,9 @@ mod tests {
             ("GATEWAY_RATE_LOGIN", "0"),
             ("GATEWAY_PING_SECONDS", "never"),
             ("GATEWAY_START_SECONDS", "0"),
+            ("GATEWAY_WEBHOOK_SECONDS", "0"),
+            ("GATEWAY_WEBHOOK_PRIVATE", "maybe"),
+            ("GATEWAY_RATE_WORK", "0"),
             ("DEV_AUTH", "maybe"),
         ] {
             assert_eq!(read(&[(name, bad)]).unwrap_err().variable(), name, "{bad}");

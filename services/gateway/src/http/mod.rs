@@ -11,4 +11,4 @@ pub(crate) use extract::{Body, Form, From, OptionalBody, Parts, Query, json};
 pub(crate) use layers::wrap;
 pub(crate) use listener::{Listener, Peer};
 pub(crate) use origin::check_origin;
-pub(crate) use problem::{Problem, ProblemBody};
+pub(crate) use problem::{Problem, ProblemBody, Shown};

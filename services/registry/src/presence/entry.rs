@@ -12,6 +12,9 @@ use serde_json::value::RawValue;
 
 use super::table::Key;
 
+/// Member of a session's metadata: `false` for one that takes no messages.
+pub(crate) const TAKES_MAIL: &str = "takes_mail";
+
 /// Where and when a session was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
@@ -79,6 +82,8 @@ pub(super) struct Entry {
     pub(super) speaks_1_2: bool,
     /// Whether it has said hello since we know it.
     pub(super) greeted: bool,
+    /// Whether messages can be delivered to it: those that others hold for somebody who comes in over HTTP take none.
+    pub(super) takes_mail: bool,
     /// What it offers to those who submit tasks.
     pub(super) worker: Option<Arc<WorkerInfo>>,
 }
@@ -96,6 +101,7 @@ impl Entry {
             dirty: Dirty::No,
             speaks_1_2: speaks_1_2(info),
             greeted: false,
+            takes_mail: takes_mail(info),
             worker: WorkerInfo::of(info),
         }
     }
@@ -126,14 +132,16 @@ impl Entry {
         self.account_id = info.account_id.as_deref().map(Box::from);
         self.capabilities = info.capabilities.iter().map(|c| c.as_str().into()).collect();
         self.speaks_1_2 = speaks_1_2(&info);
+        self.takes_mail = takes_mail(&info);
         self.worker = WorkerInfo::of(&info);
         true
     }
 
     /// What deliveries to this session may be addressed to.
     pub(super) fn recipients(&self) -> impl Iterator<Item = String> + '_ {
+        let takes_mail = self.takes_mail;
         let capabilities = self.capabilities.iter().map(|name| format!("{CAPABILITY_PREFIX}{name}"));
-        self.account_id.iter().map(|id| id.to_string()).chain(capabilities)
+        self.account_id.iter().map(|id| id.to_string()).chain(capabilities).filter(move |_| takes_mail)
     }
 
     /// The description, without `last_seen`.
@@ -229,6 +237,10 @@ pub(super) fn info_of_row(row: &Session) -> AgentInfo {
         last_seen: None,
         schema_version: (row.schema_version != "1.0").then(|| row.schema_version.clone()),
     }
+}
+
+fn takes_mail(info: &AgentInfo) -> bool {
+    info.metadata.get(TAKES_MAIL).and_then(serde_json::Value::as_bool) != Some(false)
 }
 
 fn speaks_1_2(info: &AgentInfo) -> bool {

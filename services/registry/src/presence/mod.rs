@@ -24,6 +24,7 @@ use moka::sync::Cache;
 use tokio::sync::Notify;
 
 use entry::Dirty;
+pub(crate) use entry::TAKES_MAIL;
 pub use entry::{Opened, WorkerInfo};
 pub(crate) use list::decode_cursor;
 pub use list::{ListPage, ListQuery, Liveness};
