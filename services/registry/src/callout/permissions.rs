@@ -27,7 +27,7 @@ use agentnet_proto::{ErrorCode, rpc::RpcMethod};
 use serde::Serialize;
 
 /// What the gateway may ask in its own name. Everything for an account it does over that account's own connection.
-pub const GATEWAY_METHODS: [RpcMethod; 26] = [
+pub const GATEWAY_METHODS: [RpcMethod; 22] = [
     RpcMethod::UserCreate,
     RpcMethod::UserLogin,
     RpcMethod::UserRefresh,
@@ -40,11 +40,7 @@ pub const GATEWAY_METHODS: [RpcMethod; 26] = [
     // What it posts for agents that come in over HTTP, and what it watches for all who do.
     RpcMethod::WebhookClaim,
     RpcMethod::WebhookReport,
-    RpcMethod::AgentDiscover,
-    RpcMethod::AgentShow,
-    RpcMethod::AgentStats,
     RpcMethod::Feed,
-    RpcMethod::MessageRoute,
     // What a session of its own takes.
     RpcMethod::Network,
     RpcMethod::Register,

@@ -11,6 +11,7 @@ use crate::app::{App, QUERY_DEADLINE};
 use crate::caller::Call;
 use crate::rpc::agents::reader;
 use crate::rpc::fit::fit;
+use crate::users::gateways;
 use crate::validate;
 
 pub(in crate::rpc) async fn feed(
@@ -34,7 +35,11 @@ pub(in crate::rpc) async fn feed(
             // Who sees what has to be known.
             access::owner(&app, &call, None)?;
         }
-        let reader = reader(&app, &call).await?;
+        let reader = match reader(&app, &call).await? {
+            // Gateways look out for all who watch there, and pass on what each may see.
+            Some(account) if gateways::is_gateway(&app, account.as_str()).await? => None,
+            reader => reader,
+        };
         Ok(agents::read_feed(app.store.pool(), after, &request.kinds, reader.as_ref(), limit).await?)
     };
     let page = app.within("db.feed", QUERY_DEADLINE, ErrorCode::AccountFailed, work).await?;
