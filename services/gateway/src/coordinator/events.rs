@@ -3,7 +3,15 @@
 //! The feed lies in Postgres. One task of the gateway asks where it ends, as long as anybody watches; when it has moved, each
 //! watcher reads on from where it is, and gets what it may see.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use agentnet_proto::{ErrorCode, Payload, rpc};
 use axum::{
@@ -215,18 +223,21 @@ impl Watcher {
 
 /// Where the feed ends, asked for as long as somebody watches.
 #[derive(Debug)]
-pub(crate) struct FeedEnd(watch::Sender<String>);
+pub(crate) struct FeedEnd {
+    end: watch::Sender<String>,
+    /// Whether somebody asks already.
+    asking: AtomicBool,
+}
 
 impl FeedEnd {
     pub(crate) fn new() -> Self {
-        Self(watch::Sender::new(String::new()))
+        Self { end: watch::Sender::new(String::new()), asking: AtomicBool::new(false) }
     }
 
     /// A watcher's view of it; the first one starts the asking.
     fn follow(&self, app: &App) -> watch::Receiver<String> {
-        let is_first = self.0.receiver_count() == 0;
-        let receiver = self.0.subscribe();
-        if is_first {
+        let receiver = self.end.subscribe();
+        if !self.asking.swap(true, Ordering::AcqRel) {
             app.streams.spawn(ask(app.clone()));
         }
         receiver
@@ -234,12 +245,16 @@ impl FeedEnd {
 }
 
 async fn ask(app: App) {
-    let end = &app.feed.0;
+    let FeedEnd { end, asking } = &app.feed;
     // One event behind the last known end says that there is something to read.
     let mut request = rpc::FeedRequest { limit: Some(1), ..rpc::FeedRequest::default() };
     loop {
         if end.receiver_count() == 0 {
-            return;
+            asking.store(false, Ordering::Release);
+            // Unless somebody came in between and left it to us.
+            if end.receiver_count() == 0 || asking.swap(true, Ordering::AcqRel) {
+                return;
+            }
         }
         let asked = tokio::select! {
             () = app.closing.cancelled() => return,
