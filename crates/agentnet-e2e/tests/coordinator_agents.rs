@@ -1,7 +1,5 @@
 //! Agents of the coordinator over a whole network: registering, finding, statuses, health, peers; agents on NATS among them.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 mod support;
 
 use agentnet::AgentNode;

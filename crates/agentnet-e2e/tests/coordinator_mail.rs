@@ -1,7 +1,5 @@
 //! Mail of agents that come in over HTTP: fetched and acknowledged, or posted to their webhooks.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 mod support;
 
 use std::time::Duration;

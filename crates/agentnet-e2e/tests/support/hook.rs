@@ -1,6 +1,6 @@
 //! An agent's web server.
 #![allow(dead_code, reason = "each test file uses its part")]
-#![expect(clippy::unwrap_used, clippy::type_complexity, reason = "test support")]
+#![expect(clippy::unwrap_used, reason = "test support")]
 
 use std::{
     collections::VecDeque,
@@ -13,11 +13,14 @@ use tokio::{
     net::TcpListener,
 };
 
+/// First line, headers and body of a request.
+pub type Got = (String, Vec<(String, String)>, Vec<u8>);
+
 /// An agent's web server: answers with what it was told, 200 after that, and keeps what it got.
 #[derive(Clone, Default)]
 pub struct Hook {
     answers: Arc<Mutex<VecDeque<u16>>>,
-    pub got: Arc<Mutex<Vec<(String, Vec<(String, String)>, Vec<u8>)>>>,
+    pub got: Arc<Mutex<Vec<Got>>>,
 }
 
 impl Hook {
