@@ -72,6 +72,7 @@ async fn agents_belong_to_whoever_registered_them(stack: Stack) {
     assert_eq!(eve.got("/messages/history").await["count"], 0);
     assert_eq!(eve.got("/messages/history?sender_id=Ann's%20agent&receiver_id=bobs").await["count"], 0);
     is_fault(eve.get(&format!("/messages/{id}")).await, 404, "not_found");
+    is_fault(eve.get("/messages/history?sender_id=nobody").await, 404, "not_found");
     // A broadcast reaches both.
     let body = json!({"message_type": "broadcast", "payload": {"n": 3}, "agent_type": "worker"});
     let sent = eve.posted("/messages/broadcast", &body).await;

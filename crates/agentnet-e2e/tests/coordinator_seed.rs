@@ -7,10 +7,7 @@ mod support;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use support::{
-    Stack,
-    coordinator::{Api, is_fault},
-};
+use support::{Stack, coordinator::is_fault};
 
 /// The seed's examples in its order; only the address is another one.
 const EXAMPLES: [&str; 15] = [
@@ -93,13 +90,8 @@ async fn the_examples_of_the_seed_do_what_it_says() {
     let stack = Stack::start().await;
     let gateway = stack.gateway(&[]).await;
     let base = gateway.url("");
-    let api = Api::of(&gateway);
     let mut answers = Vec::new();
     for example in EXAMPLES {
-        // Whoever sent something is there to be asked about.
-        if example.contains("sender_id=agent-1") {
-            api.register("agent-1", json!({"agent_type": "consumer"})).await;
-        }
         let (status, body) = run(example, &base).await;
         let expected = if example.contains("{message_id}") { 404 } else { 200 };
         assert_eq!(status, expected, "{example}: {body}");
