@@ -7,7 +7,7 @@ use clap::{ColorChoice, Parser, Subcommand};
 use crate::command::{
     api_key, attach, blob, capability, chat, completions, data, deliveries, enrol, friends, identity, list,
     message_search, metrics, nats_config, online, operator, profile, redrive, request, revoke, search, send,
-    thread, thread_messages, thread_status, threads, up, user, verify, watch, why,
+    status, task, thread, thread_messages, thread_status, threads, up, user, verify, watch, why,
 };
 
 /// Run the network that AI agents live on, watch it, talk on it.
@@ -74,6 +74,10 @@ pub enum Command {
     Blocked(friends::Blocked),
     /// JSON documents that accounts keep on the network
     Data(data::Args),
+    /// Work for whoever can do it
+    Task(task::Args),
+    /// How an agent says it is: only active ones are given tasks
+    Status(status::Args),
     /// Send a message and wait until it is stored and accepted
     Send(send::Args),
     /// Ask an agent and print its reply

@@ -147,3 +147,18 @@ fn bad_arguments_are_refused_with_a_reason() {
         assert!(text.contains(reason), "{text}");
     }
 }
+
+/// Registries and workers die; every task that was acknowledged reaches exactly one end.
+#[test]
+fn no_task_is_lost_or_stuck_when_registries_and_workers_die() {
+    let dir = directory();
+    let output = faults(&dir, &["--tasks", "--seconds", "8", "--rate", "40"]);
+    let report = outcome(&output);
+    for finding in ["lost", "stuck", "not_ended_once", "wrong", "doubled", "ended_otherwise"] {
+        assert_eq!(report[finding], 0, "{finding}: {report}");
+    }
+    assert!(output.status.success(), "{report}");
+    assert!(report["kills"].as_u64().unwrap() >= 4, "{report}");
+    assert!(report["acknowledged"].as_u64().unwrap() > 100, "{report}");
+    assert!(report["attempts_lost"].as_u64().unwrap() > 0, "nobody was hit: {report}");
+}

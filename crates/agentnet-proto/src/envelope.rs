@@ -42,6 +42,9 @@ pub const CAPABILITY_PREFIX: &str = "capability:";
 /// What a target starts with, before the thread's id, when every member of it is meant.
 pub const THREAD_PREFIX: &str = "thread:";
 
+/// A field of envelopes beside the known ones: the coordinator's protocol under which a message was sent.
+pub const PROTOCOL_FIELD: &str = "protocol";
+
 /// How deep lists and objects may nest in an envelope, the limit of common JSON readers.
 pub const MAX_DEPTH: usize = 127;
 

@@ -103,6 +103,10 @@ codes! {
     LimitReached = "limit_reached", 409, false;
     /// Usernames that begin with `guest` are those of guests; choose another name, or come as a guest.
     UsernameReserved = "username_reserved", 409, false;
+    /// Several agents go by that name: one's coordinator id is another's username or account id; use the account id.
+    Ambiguous = "ambiguous", 409, false;
+    /// The agent takes no message under this protocol from the sender; docs/COORDINATOR.md says from whom it may.
+    ProtocolForbidden = "protocol_forbidden", 403, false;
     /// Nothing of that name or id exists.
     NotFound = "not_found", 404, false;
     /// There is no such method.
@@ -129,6 +133,42 @@ codes! {
     BlobStoreFull = "blob_store_full", 507, true;
     /// The blob or the object store could not be read or changed; try again.
     BlobFailed = "blob_failed", 503, true;
+
+    // Tasks.
+    /// There is no such priority: urgent, critical, high, normal or low.
+    InvalidPriority = "invalid_priority", 400, false;
+    /// There is no such state: queued, assigned, running, completed, failed, cancelled, expired or dead.
+    InvalidState = "invalid_state", 400, false;
+    /// There is no such strategy; `task_strategy` lists those that there are.
+    InvalidStrategy = "invalid_strategy", 400, false;
+    /// There is no such status: active, inactive, busy, stale, maintenance or error.
+    InvalidStatus = "invalid_status", 400, false;
+    /// The deadline is no time, has passed, or lies more than 30 days ahead.
+    DeadlineInvalid = "deadline_invalid", 400, false;
+    /// Another task has this id; choose another id.
+    TaskExists = "task_exists", 409, false;
+    /// The submitter used this idempotency key for another task; use a new key.
+    IdempotencyKeyReused = "idempotency_key_reused", 409, false;
+    /// The submitter has as many open tasks as it may have; wait until some have ended.
+    TaskQueueFull = "task_queue_full", 503, true;
+    /// The task has ended: stop working at it.
+    TaskOver = "task_over", 409, false;
+    /// The task isn't assigned to the account, or isn't any more: stop working at it.
+    TaskNotAssigned = "task_not_assigned", 403, false;
+    /// Another session of the worker has accepted the task: leave it to that one.
+    TaskTaken = "task_taken", 409, false;
+    /// The lease isn't the one that counts: it has lapsed, and the task was given to somebody else.
+    TaskLeaseLost = "task_lease_lost", 409, false;
+    /// The worker fell silent for longer than its lease.
+    LeaseLapsed = "lease_lapsed", 504, true;
+    /// The worker's session ended while it had the task.
+    WorkerLost = "worker_lost", 503, true;
+    /// The worker didn't accept the task in time.
+    NotAccepted = "not_accepted", 504, true;
+    /// The task was called off.
+    Cancelled = "cancelled", 409, false;
+    /// Tasks could not be read or changed; try again.
+    TasksFailed = "tasks_failed", 503, true;
 
     // Requests to the gateway over HTTP.
     /// A field of the body, query or path is missing or can't be used; `field` names it.

@@ -30,6 +30,7 @@ pub mod skim;
 pub mod stream;
 pub mod sub_system;
 pub mod subject;
+pub mod task;
 pub mod timestamp;
 pub mod username;
 
@@ -40,7 +41,7 @@ pub use envelope::{Addressee, Envelope, Payload, Priority};
 pub use error::{ErrorCode, RpcError};
 pub use event::{AccountChange, AccountEvent};
 pub use ids::{IdGen, SeededIds, SystemIds};
-pub use receipt::{FailedMessage, Receipt, ReceiptStatus, StoredNotice, StoredReceipt};
+pub use receipt::{FailedMessage, HandledMessage, Receipt, ReceiptStatus, StoredNotice, StoredReceipt};
 pub use secret_text::SecretText;
 pub use security::Security;
 pub use stream::StreamFrame;

@@ -159,6 +159,17 @@ pub struct FailedMessage {
     pub recipient: Option<String>,
 }
 
+/// A message that a recipient took or finished over HTTP, where it sends no receipts of its own: the registry says so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HandledMessage {
+    /// The message.
+    pub message_id: String,
+    /// `accepted` or `processed`.
+    pub status: ReceiptStatus,
+    /// Whose delivery it was.
+    pub recipient: String,
+}
+
 /// What the network publishes to `account.<id>.stored`, batched: everything named here is committed in Postgres.
 // `StoredNotice<&str>` writes and `StoredNotice<Cow<str>>` reads without copying the ids, as for receipts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -178,6 +189,9 @@ pub struct StoredNotice<S = String> {
     /// Messages of this account that the network refused, gave up or let expire.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedMessage>,
+    /// Messages of this account that recipients took or finished over HTTP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handled: Vec<HandledMessage>,
 }
 
 impl<S> StoredNotice<S> {
@@ -192,6 +206,7 @@ impl<S> StoredNotice<S> {
             event_at: event_at.to_string(),
             receipts: Vec::new(),
             failed: Vec::new(),
+            handled: Vec::new(),
         }
     }
 }

@@ -37,6 +37,8 @@ pub const ALL_REDELIVERIES: &str = "account.*.redelivery";
 pub const ALL_THREADS: &str = "account.*.threads";
 /// Every account's news of its blocks.
 pub const ALL_BLOCKS: &str = "account.*.blocks";
+/// What the registry says about tasks.
+pub const ALL_TASKS: &str = "account.*.tasks";
 /// For those who watch: every event.
 pub const ALL_EVENTS: &str = "agentnet.events.>";
 /// What services publish of them: [`EventType`] is one token.
@@ -205,10 +207,22 @@ pub enum EventType {
     Threads,
     /// Deliveries that ended.
     Deliveries,
+    /// What happens to tasks.
+    Tasks,
+    /// How agents say they are.
+    Status,
 }
 
 impl EventType {
-    const ALL: [Self; 5] = [Self::Presence, Self::Accounts, Self::Keys, Self::Threads, Self::Deliveries];
+    const ALL: [Self; 7] = [
+        Self::Presence,
+        Self::Accounts,
+        Self::Keys,
+        Self::Threads,
+        Self::Deliveries,
+        Self::Tasks,
+        Self::Status,
+    ];
 
     /// The last token of the event's subject.
     pub const fn as_str(self) -> &'static str {
@@ -218,6 +232,8 @@ impl EventType {
             Self::Keys => "keys",
             Self::Threads => "threads",
             Self::Deliveries => "deliveries",
+            Self::Tasks => "tasks",
+            Self::Status => "status",
         }
     }
 }
@@ -250,6 +266,8 @@ pub enum Subject {
     Threads(AccountId),
     /// `account.<id>.blocks`: the registry tells that the account blocked somebody, or takes their messages again.
     Blocks(AccountId),
+    /// `account.<id>.tasks`: the registry tells submitter and worker what happens to a task.
+    Tasks(AccountId),
     /// `agent.capability.<name>`: messages to any one agent with the capability.
     Capability(Capability),
 }
@@ -270,6 +288,7 @@ impl Subject {
             | Self::Stored(_)
             | Self::Threads(_)
             | Self::Blocks(_)
+            | Self::Tasks(_)
             | Self::Stream(..) => None,
         }
     }
@@ -320,6 +339,7 @@ impl fmt::Display for Subject {
             Self::Stream(id, stream) => write!(f, "account.{id}.stream.{stream}"),
             Self::Threads(id) => write!(f, "account.{id}.threads"),
             Self::Blocks(id) => write!(f, "account.{id}.blocks"),
+            Self::Tasks(id) => write!(f, "account.{id}.tasks"),
             Self::Capability(name) => write!(f, "agent.capability.{name}"),
         }
     }
@@ -359,6 +379,7 @@ impl FromStr for Subject {
             ["account", id, "redelivery"] => Ok(Self::Redelivery(account(id)?)),
             ["account", id, "threads"] => Ok(Self::Threads(account(id)?)),
             ["account", id, "blocks"] => Ok(Self::Blocks(account(id)?)),
+            ["account", id, "tasks"] => Ok(Self::Tasks(account(id)?)),
             ["account", id, "replies", t] => Ok(Self::Replies(account(id)?, token(t)?)),
             ["account", id, "stream", s] => Ok(Self::Stream(account(id)?, token(s)?)),
             ["agent", "capability", name] => {
@@ -408,6 +429,7 @@ mod tests {
             id().prop_map(Subject::Redelivery),
             id().prop_map(Subject::Threads),
             id().prop_map(Subject::Blocks),
+            id().prop_map(Subject::Tasks),
             (id(), token()).prop_map(|(i, t)| Subject::Replies(i, t)),
             (id(), token()).prop_map(|(i, t)| Subject::Stream(i, t)),
             "[^\\s.*>$\\x00-\\x1f\\x7f-\\x9f]{1,20}"

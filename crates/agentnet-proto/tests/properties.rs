@@ -10,7 +10,9 @@ use agentnet_proto::rpc::{
     ThreadListRequest, ThreadMessagesRequest,
 };
 use agentnet_proto::username::{USERNAME_MAX, normalize_username};
-use agentnet_proto::{FailedMessage, Receipt, ReceiptStatus, StoredNotice, StoredReceipt, Timestamp};
+use agentnet_proto::{
+    FailedMessage, HandledMessage, Receipt, ReceiptStatus, StoredNotice, StoredReceipt, Timestamp,
+};
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 use time::{OffsetDateTime, UtcOffset};
@@ -94,15 +96,22 @@ fn notice() -> impl Strategy<Value = StoredNotice> {
     let failed = (TEXT, TEXT, TEXT, TEXT, opt()).prop_map(|(message_id, state, code, detail, recipient)| {
         FailedMessage { message_id, state, code, detail, recipient }
     });
+    let handled = (TEXT, status(), TEXT).prop_map(|(message_id, status, recipient)| HandledMessage {
+        message_id,
+        status,
+        recipient,
+    });
     let lists = (
         prop::collection::vec(TEXT, 0..4),
         prop::collection::vec(receipt, 0..4),
         prop::collection::vec(failed, 0..4),
+        prop::collection::vec(handled, 0..4),
     );
-    (TEXT, lists).prop_map(|(event_at, (message_ids, receipts, failed))| StoredNotice {
+    (TEXT, lists).prop_map(|(event_at, (message_ids, receipts, failed, handled))| StoredNotice {
         message_ids,
         receipts,
         failed,
+        handled,
         ..StoredNotice::at(event_at)
     })
 }
@@ -170,6 +179,7 @@ proptest! {
             heartbeat_interval: seconds,
             ttl_seconds: seconds,
             blocks: true,
+            tasks_account: b.clone(),
             registered_at: text.clone(),
             schema_version: a.clone(),
         })?;

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod account_search;
 pub mod accounts;
+pub mod agents;
 pub mod api_keys;
 pub mod attempts;
 pub mod blobs;
@@ -27,7 +28,9 @@ pub mod progress;
 pub mod retention;
 pub mod sessions;
 pub mod standing;
+pub mod status;
 mod store;
+pub mod tasks;
 pub mod threads;
 pub mod token_keys;
 pub mod users;

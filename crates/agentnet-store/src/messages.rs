@@ -1,7 +1,7 @@
 //! `agent_messages`, for reading: keyset pages, newest first. The persister writes the rows.
 
 use agentnet_proto::{AccountId, Timestamp, cursor::MessageCursor};
-use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
+use sqlx::{FromRow, PgExecutor, PgPool, Postgres, QueryBuilder};
 use time::OffsetDateTime;
 
 use crate::StoreError;
@@ -56,7 +56,7 @@ impl Message {
 }
 
 #[derive(FromRow)]
-struct MessageColumns {
+pub(crate) struct MessageColumns {
     message_id: String,
     thread_id: String,
     parent_message_id: Option<String>,
@@ -73,7 +73,7 @@ struct MessageColumns {
     status: String,
     envelope: Vec<u8>,
     signature: Option<String>,
-    page_rows: i64,
+    pub(crate) page_rows: i64,
 }
 
 impl From<MessageColumns> for Message {
@@ -148,7 +148,7 @@ pub struct MessagePage {
     pub more: bool,
 }
 
-const COLUMNS: &str = "message_id, thread_id, parent_message_id, from_account_id, from_session_tag, to_account_id, \
+pub(crate) const COLUMNS: &str = "message_id, thread_id, parent_message_id, from_account_id, from_session_tag, to_account_id, \
      to_agent, kind, schema_version, idempotency_key, trace_id, sent_at, received_at, status, envelope, signature";
 const NEWEST_FIRST: &str = " ORDER BY sent_at DESC, message_id DESC";
 
@@ -162,6 +162,29 @@ pub async fn thread_of(pool: &PgPool, message_id: &str) -> Result<Option<String>
         .fetch_optional(pool)
         .await
         .map_err(StoreError::query("agent_messages.thread_of"))
+}
+
+/// These messages in the order in which they were sent, as many as fit into `max_bytes` of envelopes (but at least one).
+///
+/// # Errors
+/// [`StoreError::Query`], [`StoreError::Unavailable`].
+pub async fn by_ids(
+    db: impl PgExecutor<'_>,
+    ids: &[&str],
+    max_bytes: usize,
+) -> Result<Vec<Message>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS}, 0::bigint AS page_rows FROM (SELECT *, sum(octet_length(envelope)) OVER (ORDER BY received_at, message_id \
+         ROWS UNBOUNDED PRECEDING) - octet_length(envelope) AS bytes_before FROM agent_messages \
+         WHERE message_id = ANY($1)) m WHERE bytes_before < $2 ORDER BY received_at, message_id"
+    );
+    sqlx::query_as::<_, MessageColumns>(sqlx::AssertSqlSafe(sql))
+        .bind(ids)
+        .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX))
+        .fetch_all(db)
+        .await
+        .map(|rows| rows.into_iter().map(Message::from).collect())
+        .map_err(StoreError::query("agent_messages.by_ids"))
 }
 
 /// One page: messages strictly older than `after`, at most `limit`, and no more than fit into `max_bytes` of

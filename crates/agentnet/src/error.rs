@@ -85,7 +85,14 @@ impl ErrorKind {
             C::PayloadTooLarge | C::BlobTooLarge => Self::PayloadTooLarge,
             C::InvalidTarget | C::InvalidAccountId => Self::InvalidTarget,
             C::InvalidCapability => Self::InvalidCapability,
-            C::BlobBadName | C::BlobBadRange => Self::InvalidArgument,
+            C::BlobBadName
+            | C::BlobBadRange
+            | C::InvalidPriority
+            | C::InvalidState
+            | C::InvalidStrategy
+            | C::InvalidStatus
+            | C::DeadlineInvalid => Self::InvalidArgument,
+            C::TaskQueueFull => Self::Busy,
             C::OutboxFull => Self::OutboxFull,
             C::FileInUse | C::FileOfAnother | C::FileDamaged | C::FileUnavailable => Self::File,
             C::Closed => Self::Closed,

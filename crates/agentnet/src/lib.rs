@@ -61,6 +61,7 @@
 //! - [`AgentNode::add_handler`]: handlers of threads, kinds and [blocks](proto::Block); [`AgentNode::quick_send`].
 //! - [`AgentNode::send_stream`], [`AgentNode::request_stream`], [`AgentNode::add_stream_handler`]: texts that are read while
 //!   they are written; [`sse`]: from language models.
+//! - [`AgentNode::submit_task`], [`AgentNodeBuilder::on_task`]: work for whoever can do it.
 //! - [`RegistryClient`]: who is there and what was said, without registering; [`list_online_agents`].
 //! - [`connect`]: the connection and its settings; [`Target`]: how recipients are written.
 //! - [`identity`]: the key of an agent, in a file; [`evidence`]: who sent what is stored.
@@ -100,6 +101,7 @@ mod send;
 pub mod sse;
 mod streams;
 mod target;
+mod tasks;
 mod ttl_map;
 mod wrapper;
 
@@ -126,6 +128,7 @@ pub use request::{Reply, RequestMessage};
 pub use sdk::{Sdk, SdkBuilder, SdkResult, ThreadSession, new_thread_id};
 pub use send::{Delivery, DeliveryHandle, MemberDelivery, Refusal, SendMessage, Stage};
 pub use target::{IntoTarget, Target};
+pub use tasks::{SubmitTask, TaskError, TaskHandle, TaskRun};
 pub use wrapper::{AgentWrapper, To};
 
 // What is read while it is written.

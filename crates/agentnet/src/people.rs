@@ -39,8 +39,12 @@ impl AgentNode {
     /// # Errors
     /// `not_found`, `limit_reached`; as [`RegistryClient::call`](crate::RegistryClient::call).
     pub async fn add_friend(&self, who: impl IntoTarget, note: Option<&str>) -> Result<Peer, Error> {
-        let request =
-            PeerAddRequest { account_id: self.asks(), peer: who_of(who)?, note: note.map(str::to_owned) };
+        let request = PeerAddRequest {
+            account_id: self.asks(),
+            peer: who_of(who)?,
+            note: note.map(str::to_owned),
+            ..PeerAddRequest::default()
+        };
         Ok(self.registry().peer_add(&request).await?.peer)
     }
 
@@ -49,7 +53,8 @@ impl AgentNode {
     /// # Errors
     /// `not_found` for an unknown account; as [`RegistryClient::call`](crate::RegistryClient::call).
     pub async fn remove_friend(&self, who: impl IntoTarget) -> Result<bool, Error> {
-        let request = PeerRemoveRequest { account_id: self.asks(), peer: who_of(who)? };
+        let request =
+            PeerRemoveRequest { account_id: self.asks(), peer: who_of(who)?, ..PeerRemoveRequest::default() };
         Ok(self.registry().peer_remove(&request).await?.removed)
     }
 

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     config::Config,
+    coordinator::FeedEnd,
     machines::Machines,
     own::Own,
     rates::{Limits, Strangers},
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) strangers: Strangers,
     pub(crate) health: HealthChecks,
+    /// Where the feed of changes ends.
+    pub(crate) feed: FeedEnd,
     /// Live streams, which go on after their answer has begun.
     pub(crate) streams: TaskTracker,
     /// Room for them.
@@ -65,6 +68,7 @@ impl App {
             own,
             seats,
             health,
+            feed: FeedEnd::new(),
             streams: TaskTracker::new(),
             room: Arc::new(Semaphore::new(room)),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),

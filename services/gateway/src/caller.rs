@@ -22,6 +22,10 @@ const API_KEY_PREFIX: &str = "ank_";
 /// How tickets begin.
 const TICKET_PREFIX: &str = "anw_";
 
+/// As whom callers act who show nothing, where the routes say so; the gateway's own account otherwise.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AnonymousAs(pub(crate) &'static str);
+
 /// Who asks. In open mode, where whoever reaches the network may be anybody, it may be nobody: the gateway's own account
 /// acts then.
 #[derive(Debug, Clone)]
@@ -72,6 +76,11 @@ impl Caller {
         Err(Problem::new(ErrorCode::Forbidden, detail))
     }
 
+    /// The account to claim in requests: where nothing is proved, nobody who showed nothing claims to be anybody.
+    pub(crate) fn claims(&self) -> Option<String> {
+        self.user.as_ref().map(|user| user.account_id.clone())
+    }
+
     pub(crate) fn is_operator(&self, app: &App) -> bool {
         match &self.user {
             Some(user) => user.role == "operator" || app.config.security == agentnet_proto::Security::Open,
@@ -91,7 +100,7 @@ impl Caller {
         if is_asked_about {
             app.strangers.check(peer)?;
         }
-        let found = Self::of_shown(shown, app, peer).await;
+        let found = Self::of_shown(shown, app, peer, anonymous_as(parts)).await;
         if let Err(problem) = &found
             && problem.status == StatusCode::UNAUTHORIZED
             && problem.code != ErrorCode::Unauthenticated.as_str()
@@ -101,7 +110,12 @@ impl Caller {
         found
     }
 
-    async fn of_shown(shown: Shown, app: &App, peer: IpAddr) -> Result<Self, Problem> {
+    async fn of_shown(
+        shown: Shown,
+        app: &App,
+        peer: IpAddr,
+        anonymous_as: &'static str,
+    ) -> Result<Self, Problem> {
         match shown {
             Shown::Token(token) => Self::of_token(app, SecretText::new(token)).await,
             Shown::ApiKey(key) => {
@@ -121,7 +135,7 @@ impl Caller {
                 let token = app.seats.redeem(SecretText::new(ticket)).await?;
                 Self::of_token(app, token).await
             }
-            Shown::Nothing => match app.own.anonymous().await? {
+            Shown::Nothing => match app.own.anonymous(anonymous_as).await? {
                 Some(seat) => Ok(Self { seat, user: None, who: Who::at(peer) }),
                 None => Err(not_authenticated()),
             },
@@ -141,6 +155,10 @@ impl Caller {
         };
         Ok(Self { seat, user: Some(Arc::new(user)), who })
     }
+}
+
+fn anonymous_as(parts: &Parts) -> &'static str {
+    parts.extensions.get::<AnonymousAs>().map_or(crate::own::NAME, |named| named.0)
 }
 
 /// The address of the client's end.
@@ -193,6 +211,7 @@ fn is_live(parts: &Parts) -> bool {
         // So are those of HTTP/2.
         || parts.method == axum::http::Method::CONNECT
         || parts.uri.path().starts_with("/api/stream/")
+        || parts.uri.path() == "/events"
 }
 
 fn shown_in_query(query: &str) -> Option<Shown> {

@@ -20,6 +20,8 @@
 //! | `connect` | the Agent-connect API: chat sessions, agents |
 //! | `chat` | the chat server |
 //! | `p2p` | agents asked by name |
+//! | `coordinator` | the coordinator at root paths: agents, mail, messages, peers, tasks, events |
+//! | `webhooks` | posts to agents that come in over HTTP |
 //! | `openapi` | the document and its pages |
 //!
 //! To add a route: a handler with `#[utoipa::path]` in its face's module, in that module's `routes()`, and its types with
@@ -32,6 +34,7 @@ mod caller;
 mod chat;
 pub mod config;
 mod connect;
+mod coordinator;
 mod error;
 mod flags;
 mod http;
@@ -46,6 +49,7 @@ mod service;
 mod sockets;
 mod status;
 mod tokens;
+mod webhooks;
 
 pub use config::Config;
 pub use error::GatewayError;

@@ -18,7 +18,7 @@ use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::{app::App, auth, blobs, chat, connect, http::ProblemBody, network, p2p, status};
+use crate::{app::App, auth, blobs, chat, connect, coordinator, http::ProblemBody, network, p2p, status};
 
 /// Where the document is.
 const DOCUMENT: &str = "/openapi.json";
@@ -47,6 +47,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(blobs::routes())
         .merge(chat::routes())
         .merge(p2p::routes())
+        .merge(coordinator::routes())
 }
 
 fn about() -> OpenApi {
@@ -67,8 +68,10 @@ fn about() -> OpenApi {
 fn document(paths: &OpenApi) -> Value {
     let mut document = serde_json::to_value(paths).unwrap_or_default();
     for operation in operations(&mut document) {
+        let is_coordinators = operation.get("tags").is_some_and(|tags| tags[0] == "coordinator");
         if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
-            responses.insert("default".to_owned(), problem());
+            let fault = if is_coordinators { fault() } else { problem() };
+            responses.insert("default".to_owned(), fault);
         }
         // Nothing, where nothing is asked for: in open mode, and at health and logins.
         operation["security"] = json!([{}, {"token": []}, {"apiKey": []}]);
@@ -102,6 +105,13 @@ fn problem() -> Value {
     json!({
         "description": "A problem; `code` says which.",
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
+    })
+}
+
+fn fault() -> Value {
+    json!({
+        "description": "A problem; `code` says which.",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/CoordinatorFault"}}}
     })
 }
 
@@ -156,6 +166,32 @@ fn schemas() -> Map<String, Value> {
         chat::ChatHistory,
         p2p::P2pAnswer,
         p2p::P2pReply,
+        coordinator::AgentRegistered,
+        coordinator::Discovered,
+        coordinator::AgentAnswer,
+        coordinator::Reported,
+        coordinator::RegistryStats,
+        coordinator::Mailbox,
+        coordinator::Acknowledged,
+        coordinator::Sent,
+        coordinator::BroadcastSent,
+        coordinator::History,
+        coordinator::MessageAnswer,
+        coordinator::PeerChanged,
+        coordinator::Peers,
+        coordinator::Connections,
+        coordinator::Submitted,
+        coordinator::TaskPage,
+        coordinator::TaskAnswer,
+        coordinator::TaskChanged,
+        coordinator::Accepted,
+        coordinator::WorkReported,
+        coordinator::TaskStatus,
+        coordinator::Queues,
+        coordinator::QueueCleared,
+        coordinator::BalancerStats,
+        coordinator::StrategyAnswer,
+        coordinator::CoordinatorFault<'static>,
     );
     register!(questions:
         network::NewMessage,
@@ -170,6 +206,15 @@ fn schemas() -> Map<String, Value> {
         chat::ChatFrame,
         chat::NewChatMessage,
         p2p::P2pFrame,
+        coordinator::RegisterBody,
+        coordinator::DiscoverBody,
+        coordinator::StatusBody,
+        coordinator::AckBody,
+        coordinator::SendBody,
+        coordinator::BroadcastBody,
+        coordinator::SubmitBody,
+        coordinator::ProgressBody,
+        coordinator::CompleteBody,
     );
     let mut schemas = questions.take_definitions(true);
     schemas.extend(answers.take_definitions(true));

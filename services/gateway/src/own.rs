@@ -1,6 +1,7 @@
 //! The gateway as itself: what it asks the registry in its own name, and as whom anonymous callers act in open mode.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// Name of the gateway's own account.
-const NAME: &str = "gateway";
+pub(crate) const NAME: &str = "gateway";
 /// Pause between two attempts to enter the network.
 const RETRY: Duration = Duration::from_millis(250);
 /// How often the wait for the network is logged.
@@ -50,12 +51,12 @@ enum Way {
     Key(Box<OwnKey>),
 }
 
-/// In open mode whoever has the network's token may be anybody: callers that show nothing act as this account, which comes
-/// online with the first of them.
+/// In open mode whoever has the network's token may be anybody: callers that show nothing act as these accounts, each of
+/// which comes online with the first of them.
 #[derive(Debug)]
 struct Open {
     entry: Entry,
-    seat: Mutex<Option<Arc<Seat>>>,
+    seats: Mutex<HashMap<&'static str, Arc<Seat>>>,
 }
 
 /// The gateway's own key and what it takes to use it.
@@ -72,6 +73,7 @@ struct Link {
     registry: RegistryClient,
     connection: Connection,
     lifetime: Option<Duration>,
+    account: Option<String>,
 }
 
 impl Own {
@@ -82,7 +84,7 @@ impl Own {
         config: &Config,
     ) -> Result<Self, GatewayError> {
         let way = match config.security {
-            Security::Open => Way::Open(Box::new(Open { entry: entry.clone(), seat: Mutex::default() })),
+            Security::Open => Way::Open(Box::new(Open { entry: entry.clone(), seats: Mutex::default() })),
             security => Way::with_key(entry, nats, config, security)?,
         };
         let deadline = Instant::now() + config.start_deadline;
@@ -108,20 +110,25 @@ impl Own {
         self.link().registry
     }
 
+    /// The gateway's account, where it has one that is proved.
+    pub(crate) fn account(&self) -> Option<String> {
+        self.link().account
+    }
+
     fn link(&self) -> Link {
         self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// As whom callers act that show nothing; `None` where they may not.
-    pub(crate) async fn anonymous(&self) -> Result<Option<Arc<Seat>>, agentnet::Error> {
+    /// As whom callers act that show nothing, by that username; `None` where they may not.
+    pub(crate) async fn anonymous(&self, name: &'static str) -> Result<Option<Arc<Seat>>, agentnet::Error> {
         let Way::Open(open) = &self.way else { return Ok(None) };
-        let mut seat = open.seat.lock().await;
-        if let Some(seat) = seat.as_ref().filter(|seat| !seat.node.is_closed()) {
+        let mut seats = open.seats.lock().await;
+        if let Some(seat) = seats.get(name).filter(|seat| !seat.node.is_closed()) {
             return Ok(Some(Arc::clone(seat)));
         }
-        let node = open.entry.node(NAME).name("AgentNet gateway").start().await?;
+        let node = open.entry.own(name).name("AgentNet gateway").start().await?;
         let new = Arc::new(Seat::of(node)?);
-        *seat = Some(Arc::clone(&new));
+        seats.insert(name, Arc::clone(&new));
         Ok(Some(new))
     }
 
@@ -148,11 +155,12 @@ impl Own {
 
     /// Ends its sessions in order.
     pub(crate) async fn close(&self) {
-        if let Way::Open(open) = &self.way
-            && let Some(seat) = open.seat.lock().await.take()
-            && let Err(error) = seat.node.close().await
-        {
-            tracing::warn!(%error, "the gateway's own session ended with messages unconfirmed");
+        if let Way::Open(open) = &self.way {
+            for (_, seat) in open.seats.lock().await.drain() {
+                if let Err(error) = seat.node.close().await {
+                    tracing::warn!(%error, "the gateway's own session ended with messages unconfirmed");
+                }
+            }
         }
         let _ = self.link().connection.close(GRACE).await;
     }
@@ -201,7 +209,7 @@ async fn with_token(settings: &NatsSettings, signer: Option<Arc<Signer>>) -> Res
         let _ = connection.close(GRACE).await;
         return Err(GatewayError::Enter(error));
     }
-    Ok(Link { registry, connection, lifetime: None })
+    Ok(Link { registry, connection, lifetime: None, account: None })
 }
 
 impl OwnKey {
@@ -222,8 +230,9 @@ impl OwnKey {
         settings.auth = NatsAuth::NkeySeed(key.expose_nkey_seed().into());
         settings.inbox_prefix = Some(inbox_prefix(account.as_str()));
         let connection = connect(&settings).await.map_err(GatewayError::Enter)?;
+        let own = Some(account.to_string());
         let registry = RegistryClient::over(&connection).as_account(account).signed_by(Arc::clone(signer));
         let lifetime = answer.connection_seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
-        Ok(Link { registry, connection, lifetime })
+        Ok(Link { registry, connection, lifetime, account: own })
     }
 }

@@ -36,6 +36,8 @@ pub(crate) enum Class {
     Agent,
     /// Saying something.
     Message,
+    /// What agents do over the coordinator.
+    Work,
     /// Reading the network.
     Read,
 }
@@ -45,7 +47,7 @@ impl Class {
     pub(crate) fn scope(self) -> &'static str {
         match self {
             Self::Login | Self::Verify | Self::Query | Self::Agents | Self::Read => "read",
-            Self::Create | Self::Agent | Self::Message => "send",
+            Self::Create | Self::Agent | Self::Message | Self::Work => "send",
         }
     }
 }
@@ -135,6 +137,7 @@ pub(crate) struct Limits {
     agents: DefaultKeyedRateLimiter<Who>,
     agent: DefaultKeyedRateLimiter<Who>,
     message: DefaultKeyedRateLimiter<Who>,
+    work: DefaultKeyedRateLimiter<Who>,
     read: DefaultKeyedRateLimiter<Who>,
     thinned_out: Mutex<Option<Instant>>,
 }
@@ -150,6 +153,7 @@ impl Limits {
             agents: of(rates.agent),
             agent: of(rates.agent),
             message: of(rates.message),
+            work: of(rates.work),
             read: of(rates.read),
             thinned_out: Mutex::default(),
         }
@@ -184,6 +188,7 @@ impl Limits {
             Class::Agents,
             Class::Agent,
             Class::Message,
+            Class::Work,
             Class::Read,
         ] {
             self.of(class).retain_recent();
@@ -199,6 +204,7 @@ impl Limits {
             Class::Agents => &self.agents,
             Class::Agent => &self.agent,
             Class::Message => &self.message,
+            Class::Work => &self.work,
             Class::Read => &self.read,
         }
     }

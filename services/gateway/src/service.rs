@@ -29,6 +29,7 @@ use crate::{
     openapi,
     own::Own,
     seats::{Entry, Seats},
+    webhooks,
 };
 
 /// How often full buckets are forgotten, and unused seats closed, unless these may be idle for less.
@@ -145,6 +146,8 @@ impl Service for Gateway {
         }
         drop(serving);
         accepting.close();
+        let posting = TaskTracker::new();
+        posting.spawn(webhooks::run(app.clone()));
         let mut sweep = interval(SWEEP_EVERY.min(app.config.seats.idle));
         let own = Arc::clone(&app.own);
         let mut renew = std::pin::pin!(own.renew());

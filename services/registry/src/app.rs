@@ -20,6 +20,7 @@ use crate::enrolment::Enrolling;
 use crate::presence::Presence;
 use crate::restricted::Restricted;
 use crate::suspended::Suspended;
+use crate::tasks::Tasks;
 use crate::users::Users;
 
 /// Longest wait for Postgres of one step of a login, whose clients wait 5 s and which hashes a password in between.
@@ -47,6 +48,7 @@ pub struct App {
     pub(crate) restricted: Restricted,
     pub(crate) enrolling: Enrolling,
     pub(crate) users: Users,
+    pub(crate) tasks: Tasks,
     /// Registrations that work on Postgres at once: no more than it has connections for, so that those who wait do so in
     /// the order in which they came, and hear in time when it takes too long.
     pub(crate) registering: Semaphore,

@@ -13,6 +13,7 @@ use crate::blobs::BlobConfig;
 use crate::callout::{self, CalloutConfig};
 use crate::enrolment::Enrolment;
 use crate::redelivery::RedeliveryConfig;
+use crate::tasks::TaskConfig;
 use crate::users::PasswordCost;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -96,8 +97,12 @@ pub struct Config {
     pub announce: bool,
     /// Files.
     pub blobs: BlobConfig,
+    /// `AGENTNET_WEBHOOK_FAILURES`: after how many failures in a row an agent's webhook is off. 10.
+    pub webhook_failures: i32,
     /// Delivering again.
     pub redelivery: RedeliveryConfig,
+    /// Tasks.
+    pub tasks: TaskConfig,
     /// Where time comes from; the machine's clock.
     pub clock: SharedClock,
 }
@@ -140,7 +145,9 @@ impl Config {
             metrics_window: 1024,
             announce: true,
             blobs: BlobConfig::default(),
+            webhook_failures: 10,
             redelivery: RedeliveryConfig::default(),
+            tasks: TaskConfig::default(),
             clock: SystemClock::shared(),
         }
     }
@@ -192,6 +199,13 @@ impl Config {
             .max(1),
             blobs: BlobConfig::from_env(env)?,
             redelivery: RedeliveryConfig::from_env(env)?,
+            webhook_failures: i32::try_from(env.integer(
+                "AGENTNET_WEBHOOK_FAILURES",
+                u64::from(default.webhook_failures.unsigned_abs()),
+                1..=1_000_000,
+            )?)
+            .unwrap_or(default.webhook_failures),
+            tasks: TaskConfig::from_env(env)?,
             security,
             deployment: deployment(env, security)?,
             operator_keys: keys(env, "AGENTNET_OPERATOR_KEYS")?,

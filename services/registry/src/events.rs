@@ -12,7 +12,7 @@ use agentnet_store::sessions::Ended;
 use serde::{Deserialize, Serialize};
 
 use crate::app::{App, chain};
-use crate::presence::Opened;
+use crate::presence::{Heard, Opened};
 
 /// Body of `agentnet.events.presence`: an `AgentInfo` and what happened to the session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub enum PresenceChange {
     Online,
     /// It ended.
     Offline,
+    /// A session that is kept for somebody who comes in over HTTP was heard of: its hello.
+    Heard,
 }
 
 /// Why a session ended.
@@ -59,6 +61,18 @@ pub(crate) async fn announce_online(app: &App, info: &AgentInfo, opened: &Opened
         server_id: opened.server_id.to_string(),
         at: opened.at,
         agent: info.clone(),
+    };
+    publish(app, Subject::Event(EventType::Presence), &event).await;
+}
+
+/// Tells that a session that is kept for somebody who comes in over HTTP was heard of.
+pub(crate) async fn announce_heard(app: &App, info: AgentInfo) {
+    let event = PresenceEvent {
+        event: PresenceChange::Heard,
+        reason: None,
+        server_id: app.config.server_id.clone(),
+        at: app.now(),
+        agent: info,
     };
     publish(app, Subject::Event(EventType::Presence), &event).await;
 }
@@ -110,6 +124,10 @@ pub(crate) async fn on_presence(app: Arc<App>, body: bytes::Bytes) -> bool {
                 && app
                     .presence
                     .open(&event.agent, &Opened { server_id: event.server_id.into(), at: event.at })
+        }
+        PresenceChange::Heard => {
+            crate::rpc::hello::check(&event.agent).is_ok()
+                && app.presence.hello(event.agent, event.at, &event.server_id) != Heard::Refused
         }
         PresenceChange::Offline => {
             // A session that another replica gave up on may still speak: it comes back with its next hello.

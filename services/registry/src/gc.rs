@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentnet_store::{
-    StoreError, attempts, blobs as stored, connections, deliveries, enrolment, logins, retention, sessions,
-    token_keys,
+    StoreError, agents, attempts, blobs as stored, connections, deliveries, enrolment, logins, retention,
+    sessions, tasks, token_keys,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,8 @@ const THREADS_PER_STEP: i64 = 100;
 const THREADS_PER_ROUND: u64 = 500;
 /// Receipts whose message never came are kept so long.
 const STUB_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long events can be resumed from.
+const FEED_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 /// Steps of one kind in one round; what is left waits for the next.
 const MAX_STEPS: usize = 20;
 
@@ -94,11 +96,14 @@ async fn prune(app: &App) -> u64 {
     let stubs = || retention::delivery_stubs(db, STUB_RETENTION);
     pruned += steps(app, "retention.delivery_stubs", stubs).await;
     pruned += steps(app, "retention.redelivery_owners", || deliveries::prune_owners(db)).await;
+    let feed = || agents::prune_feed(db, FEED_RETENTION);
+    pruned += steps(app, "retention.feed", feed).await;
     pruned += steps(app, "blobs.expire", || stored::expire(db)).await;
     pruned +=
         steps(app, "blobs.expire_uploads", || stored::expire_uploads(db, config.blobs.upload_ttl)).await;
     pruned += steps(app, "blobs.prune_shares", || stored::prune_shares(db)).await;
     pruned += blobs::sweep(app).await;
+    pruned += steps(app, "retention.tasks", || tasks::forget(db, config.tasks.retention)).await;
     let mut threads = 0;
     let step = || retention::stale_threads(db, config.thread_retention, THREADS_PER_STEP);
     for _ in 0..MAX_STEPS {

@@ -11,6 +11,7 @@
 //! | [`events`] | tells other replicas and gateways what changed, and hears it |
 //! | [`callout`] | who may connect to NATS in secure mode, and what they may do there |
 //! | [`blobs`] | files in the object store: chunks in and out, quotas, what is removed |
+//! | [`tasks`] | gives tasks to workers, and notices when nothing comes of it |
 //! | `users` | passwords, logins, access tokens, session keys |
 //! | [`cache`] | bounded memory of accounts, usernames and keys |
 //!
@@ -39,7 +40,9 @@ mod restricted;
 mod rpc;
 mod service;
 mod signed;
+mod statuses;
 mod suspended;
+pub mod tasks;
 mod users;
 mod validate;
 

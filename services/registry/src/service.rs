@@ -27,8 +27,9 @@ use crate::presence::{Presence, Rules};
 use crate::redelivery::{Figures, Redelivery};
 use crate::restricted::Restricted;
 use crate::suspended::Suspended;
+use crate::tasks::{self, SenderError, Tasks};
 use crate::users::{GatewayError, Users, gateways};
-use crate::{flush, rpc};
+use crate::{flush, rpc, statuses};
 
 /// Pause between two attempts to reach Postgres at start.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -47,6 +48,9 @@ pub enum RegistryError {
     /// The gateways' accounts can't be made.
     #[error("the accounts of AGENTNET_GATEWAY_KEYS can't be made")]
     Gateways(#[source] GatewayError),
+    /// The account that tasks come from can't be made.
+    #[error("the account that sends tasks can't be made")]
+    Tasks(#[source] SenderError),
     /// Nobody could connect.
     #[error("the auth callout can't be served")]
     Callout(#[source] CalloutError),
@@ -132,6 +136,7 @@ impl Service for Registry {
             restricted: Restricted::default(),
             enrolling: Enrolling::default(),
             users: Users::new(&config),
+            tasks: Tasks::default(),
             registering: Semaphore::new(config.store.max_connections as usize),
             ids: Arc::new(SystemIds::new(clock.clone())),
             clock,
@@ -147,8 +152,11 @@ impl Service for Registry {
             let store = store.clone();
             async move { store.ping().await.map_err(|error| error.to_string()) }
         });
-        let server = rpc::start(&app, &deps.nats).await.map_err(RegistryError::Start)?;
         let (background, stop) = (TaskTracker::new(), CancellationToken::new());
+        // Before anybody registers, who is told which account tasks come from.
+        let engine = tasks::Engine::new(app.clone(), deps.nats.clone(), stop.clone());
+        let engine = engine.await.map_err(RegistryError::Tasks)?;
+        let server = rpc::start(&app, &deps.nats).await.map_err(RegistryError::Start)?;
         // After the methods: who is let in finds them.
         if let Some(config) = &app.config.callout {
             callout::start(&app, config, &background, stop.clone()).await.map_err(RegistryError::Callout)?;
@@ -164,9 +172,11 @@ impl Service for Registry {
         }
         background.spawn(flush::run(app.clone(), stop.clone()));
         background.spawn(gc::run(app.clone(), stop.clone()));
+        background.spawn(statuses::run(app.clone(), stop.clone()));
         background.spawn(watch_connection(app.clone(), deps.nats.clone(), stop.clone()));
         let redelivery = Redelivery::new(app.clone(), deps.nats.clone(), stop.clone());
         background.spawn(redelivery.clone().run());
+        background.spawn(engine.run());
         let checked = redelivery.clone();
         deps.health.register("undelivered", move || std::future::ready(checked.check()));
         if app.config.announce {

@@ -86,6 +86,17 @@ pub(crate) fn metadata(field: &str, object: &Map<String, Value>, max: usize) -> 
     Ok(())
 }
 
+/// Most words of one list, such as the services or tags of an agent.
+const MAX_WORDS: usize = 128;
+
+/// Words that agents are found by.
+pub(crate) fn words(field: &str, words: &[String]) -> Result<(), RpcError> {
+    if words.len() > MAX_WORDS {
+        return Err(invalid(field, &format!("has more than {MAX_WORDS} entries")));
+    }
+    words.iter().try_for_each(|word| name(field, word, MAX_NAME))
+}
+
 /// Longest URL, in characters.
 const MAX_URL: usize = 2048;
 
@@ -94,6 +105,11 @@ pub(crate) fn picture_url(field: &str, text: &str) -> Result<(), RpcError> {
     if text.is_empty() {
         return Ok(());
     }
+    web_url(field, text)
+}
+
+/// A URL of the web: `http` or `https`, a host, no password in it.
+pub(crate) fn web_url(field: &str, text: &str) -> Result<(), RpcError> {
     name(field, text, MAX_URL)?;
     let url = url::Url::parse(text).map_err(|error| invalid(field, &format!("is no URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {

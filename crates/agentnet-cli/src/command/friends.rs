@@ -110,7 +110,9 @@ pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
     match args.command {
         Command::Add { friend, note, by } => {
             let (registry, account_id) = by.ask(&link).await?;
-            let answer = registry.peer_add(&PeerAddRequest { account_id, peer: friend, note }).await?;
+            let answer = registry
+                .peer_add(&PeerAddRequest { account_id, peer: friend, note, ..PeerAddRequest::default() })
+                .await?;
             link.close().await;
             ctx.out.show(&answer, |answer| {
                 let how = if answer.added { "is a friend now" } else { "is a friend" };
@@ -119,14 +121,17 @@ pub async fn run(ctx: &Context, args: Args) -> Result<(), Failure> {
         }
         Command::Note { friend, note, by } => {
             let (registry, account_id) = by.ask(&link).await?;
-            let request = PeerAddRequest { account_id, peer: friend, note: Some(note) };
+            let request =
+                PeerAddRequest { account_id, peer: friend, note: Some(note), ..PeerAddRequest::default() };
             let answer = registry.peer_add(&request).await?;
             link.close().await;
             ctx.out.show(&answer, |answer| ctx.out.line(format!("{}: noted.", name(&answer.peer))))
         }
         Command::Remove { friend, by } => {
             let (registry, account_id) = by.ask(&link).await?;
-            let answer = registry.peer_remove(&PeerRemoveRequest { account_id, peer: friend }).await?;
+            let answer = registry
+                .peer_remove(&PeerRemoveRequest { account_id, peer: friend, ..PeerRemoveRequest::default() })
+                .await?;
             link.close().await;
             ctx.out.show(&answer, |answer| {
                 let how = if answer.removed { "is no friend any more" } else { "was no friend" };

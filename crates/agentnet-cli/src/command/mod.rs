@@ -22,6 +22,8 @@ pub mod request;
 pub mod revoke;
 pub mod search;
 pub mod send;
+pub mod status;
+pub mod task;
 pub mod thread;
 pub mod thread_messages;
 pub mod thread_status;
@@ -205,6 +207,8 @@ async fn dispatch(ctx: &Context, command: Command) -> Result<(), Failure> {
         Command::Unblock(args) => friends::unblock(ctx, args).await,
         Command::Blocked(args) => friends::blocked(ctx, args).await,
         Command::Data(args) => data::run(ctx, args).await,
+        Command::Task(args) => task::run(ctx, args).await,
+        Command::Status(args) => status::run(ctx, args).await,
         Command::Watch(args) => watch::run(ctx, args).await,
         Command::Threads(args) => threads::run(ctx, args).await,
         Command::Thread(args) => thread::run(ctx, args).await,

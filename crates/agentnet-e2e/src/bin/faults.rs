@@ -10,6 +10,7 @@ use agentnet_e2e::faults::{
     scenario::Scenario,
     sender::{self, SenderArgs},
     service, stack,
+    tasks::{self, WorkerArgs},
 };
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -32,6 +33,9 @@ enum Part {
     /// A sender.
     #[command(hide = true)]
     Sender(SenderArgs),
+    /// One that does tasks.
+    #[command(hide = true)]
+    Worker(WorkerArgs),
     /// A registry replica.
     #[command(hide = true)]
     Registry,
@@ -47,6 +51,8 @@ fn main() -> ExitCode {
         Some(Part::Persister) => service::persister(),
         Some(Part::Agent(args)) => end(log().and_then(|()| recipient(args)).map(|()| true)),
         Some(Part::Sender(args)) => end(log().and_then(|()| sending(args)).map(|()| true)),
+        Some(Part::Worker(args)) => end(log().and_then(|()| working(args)).map(|()| true)),
+        None if cli.run.tasks => end(log().and_then(|()| task_run(&cli.run))),
         None => end(log().and_then(|()| runs(&cli.run))),
     }
 }
@@ -74,6 +80,23 @@ fn recipient(args: AgentArgs) -> Result<()> {
 
 fn sending(args: SenderArgs) -> Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(sender::run(args))
+}
+
+fn working(args: WorkerArgs) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(tasks::worker(args))
+}
+
+/// Whether every task that was acknowledged reached one end.
+fn task_run(args: &RunArgs) -> Result<bool> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(async {
+        tokio::select! {
+            report = tasks::run_in_directory(args) => report,
+            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        }
+    })?;
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(report.promises_held())
 }
 
 /// Whether every promise held, in every run, in time.

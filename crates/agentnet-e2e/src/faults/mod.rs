@@ -7,6 +7,7 @@
 //! | [`agents`], [`agent`], [`journal`] | recipients, and the rows they write as their effects |
 //! | [`load`], [`ledger`] | senders at a fixed rate, and what they were told |
 //! | [`senders`], [`sender`] | senders that are processes, with their outboxes in files |
+//! | [`tasks`] | tasks instead of messages, with workers that die |
 //! | [`inject`], [`proxy`] | faults |
 //! | [`rest`], [`check`] | waits until nothing moves, then compares ledger, journals and Postgres |
 //! | [`run`](mod@run), [`report`] | one run from an empty directory to a verdict |
@@ -36,3 +37,4 @@ pub mod sender;
 pub mod senders;
 pub mod service;
 pub mod stack;
+pub mod tasks;

@@ -78,6 +78,9 @@ pub struct RunArgs {
     /// Break a guarantee on purpose: the run must then report losses or duplicates.
     #[arg(long)]
     pub sabotage: Option<Sabotage>,
+    /// Submit tasks instead of sending messages, and kill a registry and a worker every time.
+    #[arg(long, conflicts_with_all = ["kill", "scenario", "every_kill", "every_scenario", "sabotage"])]
+    pub tasks: bool,
     /// Seconds between two faults.
     #[arg(long, default_value_t = 2.0, value_parser = positive)]
     pub every: f64,

@@ -149,7 +149,7 @@ async fn judge(
     }))
 }
 
-fn directory(args: &RunArgs) -> Result<TempDir> {
+pub(super) fn directory(args: &RunArgs) -> Result<TempDir> {
     let base = args.dir.clone().unwrap_or_else(std::env::temp_dir);
     let dir = tempfile::Builder::new()
         .prefix("agentnet-faults-")

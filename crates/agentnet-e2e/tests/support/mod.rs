@@ -34,6 +34,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::timeout};
 
+pub mod coordinator;
+pub mod hook;
 pub mod people;
 pub mod web;
 

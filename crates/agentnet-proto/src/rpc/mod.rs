@@ -9,16 +9,19 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::ErrorCode;
 
+mod agents;
 mod api_keys;
 mod blobs;
 mod blocks;
 mod capabilities;
+mod coordination;
 mod deliveries;
 mod discovery;
 mod documents;
 mod enrol;
 mod keys;
 mod logins;
+mod mailboxes;
 mod members;
 mod messages;
 mod metrics;
@@ -29,19 +32,26 @@ mod presence;
 mod profile_update;
 mod resolve;
 mod standing;
+mod status;
+mod task_queues;
+mod task_work;
+mod tasks;
 mod threads;
 mod users;
 
+pub use agents::*;
 pub use api_keys::*;
 pub use blobs::*;
 pub use blocks::*;
 pub use capabilities::*;
+pub use coordination::*;
 pub use deliveries::*;
 pub use discovery::*;
 pub use documents::*;
 pub use enrol::*;
 pub use keys::*;
 pub use logins::*;
+pub use mailboxes::*;
 pub use members::*;
 pub use messages::*;
 pub use metrics::*;
@@ -52,6 +62,10 @@ pub use presence::*;
 pub use profile_update::*;
 pub use resolve::*;
 pub use standing::*;
+pub use status::*;
+pub use task_queues::*;
+pub use task_work::*;
+pub use tasks::*;
 pub use threads::*;
 pub use users::*;
 
@@ -238,6 +252,64 @@ methods! {
     WsTicketRedeem = "ws_ticket_redeem", NotAnObject;
     /// The keys that access tokens verify with.
     TokenKeys = "token_keys", NotAnObject;
+    /// An agent that comes in over HTTP, or says more about itself.
+    AgentRegister = "agent_register", NotAnObject;
+    /// Agents by what they are and how they are.
+    AgentDiscover = "agent_discover", NotAnObject;
+    /// One agent.
+    AgentShow = "agent_show", NotAnObject;
+    /// How an agent is.
+    AgentReport = "agent_report", NotAnObject;
+    /// How many agents there are, of which kinds.
+    AgentStats = "agent_stats", NotAnObject;
+    /// Messages for an agent that comes in over HTTP.
+    MailFetch = "mail_fetch", NotAnObject;
+    /// It has handled them.
+    MailAck = "mail_ack", NotAnObject;
+    /// What a gateway has to post to webhooks.
+    WebhookClaim = "webhook_claim", NotAnObject;
+    /// What came of it.
+    WebhookReport = "webhook_report", NotAnObject;
+    /// Whether an agent may be sent a message under a protocol.
+    MessageRoute = "message_route", NotAnObject;
+    /// Messages by sender and receiver.
+    MessageHistory = "message_history", NotAnObject;
+    /// A thread for one message to many agents.
+    BroadcastOpen = "broadcast_open", NotAnObject;
+    /// Who noted whom.
+    PeerGraph = "peer_graph", NotAnObject;
+    /// What changed, resumable.
+    Feed = "feed", NotAnObject;
+    /// Submits a task.
+    TaskSubmit = "task_submit", NotAnObject;
+    /// One task, with what came of it.
+    TaskGet = "task_get", NotAnObject;
+    /// Tasks, newest first.
+    TaskList = "task_list", NotAnObject;
+    /// Calls a task off.
+    TaskCancel = "task_cancel", NotAnObject;
+    /// A worker begins with a task.
+    TaskAccept = "task_accept", NotAnObject;
+    /// A worker is still at it.
+    TaskHeartbeat = "task_heartbeat", NotAnObject;
+    /// How far a worker is.
+    TaskProgress = "task_progress", NotAnObject;
+    /// A worker has done it.
+    TaskComplete = "task_complete", NotAnObject;
+    /// A worker can't do it.
+    TaskFail = "task_fail", NotAnObject;
+    /// How many tasks wait.
+    TaskQueues = "task_queues", NotAnObject;
+    /// Calls off what waits in a queue.
+    TaskQueueClear = "task_queue_clear", NotAnObject;
+    /// What became of tasks, in figures.
+    TaskStats = "task_stats", NotAnObject;
+    /// How workers are chosen.
+    TaskStrategy = "task_strategy", NotAnObject;
+    /// An agent says how it is.
+    SetStatus = "set_status", NotAnObject;
+    /// What agents said, and what they have in hand.
+    StatusList = "status_list", NotAnObject;
     /// The registry's own figures.
     Metrics = "metrics", NotAnObject;
 }
@@ -260,6 +332,12 @@ impl RpcMethod {
             | Self::ResolveAccount
             | Self::ResolveKey
             | Self::TokenKeys
+            | Self::AgentDiscover
+            | Self::AgentShow
+            | Self::AgentStats
+            | Self::TaskQueues
+            | Self::TaskStats
+            | Self::StatusList
             | Self::Metrics => false,
             Self::ThreadList
             | Self::ThreadStatus
@@ -323,7 +401,30 @@ impl RpcMethod {
             | Self::ApiKeyRevoke
             | Self::ApiKeyLogin
             | Self::WsTicketCreate
-            | Self::WsTicketRedeem => true,
+            | Self::WsTicketRedeem
+            | Self::AgentRegister
+            | Self::AgentReport
+            | Self::MailFetch
+            | Self::MailAck
+            | Self::WebhookClaim
+            | Self::WebhookReport
+            | Self::MessageRoute
+            | Self::MessageHistory
+            | Self::BroadcastOpen
+            | Self::PeerGraph
+            | Self::Feed
+            | Self::TaskSubmit
+            | Self::TaskGet
+            | Self::TaskList
+            | Self::TaskCancel
+            | Self::TaskAccept
+            | Self::TaskHeartbeat
+            | Self::TaskProgress
+            | Self::TaskComplete
+            | Self::TaskFail
+            | Self::TaskQueueClear
+            | Self::TaskStrategy
+            | Self::SetStatus => true,
         }
     }
 }

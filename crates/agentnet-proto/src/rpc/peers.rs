@@ -15,6 +15,9 @@ pub struct PeerAddRequest {
     /// Who asks; may be left out where the network proves it.
     #[serde(default, deserialize_with = "lenient::opt_trimmed", skip_serializing_if = "Option::is_none")]
     pub account_id: Option<String>,
+    /// The agent that notes, as in agent_show: one that the asking account registered. The asking account itself unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
     /// The account to note, by id or username; required. On an open network also the id of one that isn't there yet.
     #[serde(default, deserialize_with = "lenient::trimmed")]
     pub peer: String,
@@ -29,6 +32,9 @@ pub struct PeerRemoveRequest {
     /// Who asks; may be left out where the network proves it.
     #[serde(default, deserialize_with = "lenient::opt_trimmed", skip_serializing_if = "Option::is_none")]
     pub account_id: Option<String>,
+    /// The agent that forgets, as for peer_add.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
     /// The peer, by id or username; required.
     #[serde(default, deserialize_with = "lenient::trimmed")]
     pub peer: String,

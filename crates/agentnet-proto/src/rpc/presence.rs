@@ -91,6 +91,9 @@ pub struct RegisterResponse {
     /// Whether the account blocks anybody: its sessions ask whom before they take messages.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub blocks: bool,
+    /// The account that brings tasks, from 1.2 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks_account: Option<String>,
     /// When the session was opened, ISO 8601.
     pub registered_at: String,
     /// Schema version of the registry, from 1.2 on.

@@ -206,6 +206,10 @@ impl Inner {
     }
 
     fn is_within_rate(&self, envelope: &Envelope) -> bool {
+        // How many tasks it takes, an agent says itself.
+        if self.tasks.brings(envelope) {
+            return true;
+        }
         let is_part = envelope.kind == kind::STREAM
             && matches!(StreamFrame::of_payload(&envelope.payload), Some(StreamFrame::Delta(_)))
             && self.handlers.stream_handler_of(envelope).is_some();

@@ -3,8 +3,11 @@
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use agentnet_proto::{
-    Capability, Security, SharedClock, SubSystem, SystemClock, SystemIds, ids::SharedIds,
-    signature::Deployment, sub_system,
+    Capability, Security, SharedClock, SubSystem, SystemClock, SystemIds,
+    ids::SharedIds,
+    signature::Deployment,
+    sub_system,
+    task::{MAX_CAPACITY, TASK_KIND, TASKS_METADATA, TaskOffer},
 };
 use serde_json::{Map, Value};
 
@@ -24,6 +27,7 @@ use crate::{
     outbox::OutboxPolicy,
     send::MIN_RECEIPT_TIMEOUT,
     streams::{StreamReader, stream_handler_of},
+    tasks::{TaskError, TaskRun, TaskWorker, task_handler_of},
 };
 
 /// A node to be: every option has the original's default.
@@ -38,6 +42,8 @@ pub struct AgentNodeBuilder {
     clock: SharedClock,
     ids: Option<SharedIds>,
     exit_hook: ExitHook,
+    task_offer: TaskOffer,
+    tasks: Option<TaskWorker>,
 }
 
 impl AgentNodeBuilder {
@@ -49,6 +55,8 @@ impl AgentNodeBuilder {
             clock: SystemClock::shared(),
             ids: None,
             exit_hook: ExitHook::default(),
+            task_offer: TaskOffer { capacity: 4, weight: 1.0 },
+            tasks: None,
         }
     }
 
@@ -164,6 +172,34 @@ impl AgentNodeBuilder {
     /// Longest time of a stream that is read, from its first to its last word; 10 minutes.
     pub fn stream_time(mut self, time: Duration) -> Self {
         self.config.stream_time = time;
+        self
+    }
+
+    /// Takes tasks: what others [submit](AgentNode::submit_task) and this agent fits. They run beside the handlers of
+    /// messages, up to [`task_concurrency`](Self::task_concurrency) at once, for as long as they take: heartbeats keep
+    /// them. What the handler returns is the task's result. An error fails the task, or has it tried again
+    /// ([`TaskError::retry`]), on another worker if there is one; so does a panic.
+    ///
+    /// A task may be begun more than once, when a worker is lost; see [`TaskRun::attempt`].
+    pub fn on_task<F, Fut, T>(mut self, handler: F) -> Self
+    where
+        F: Fn(TaskRun) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, TaskError>> + Send + 'static,
+        T: serde::Serialize + 'static,
+    {
+        self.tasks = Some(TaskWorker::new(task_handler_of(handler)));
+        self
+    }
+
+    /// Tasks that the agent has in hand at most; 4.
+    pub fn task_concurrency(mut self, tasks: u32) -> Self {
+        self.task_offer.capacity = tasks.clamp(1, MAX_CAPACITY);
+        self
+    }
+
+    /// The agent's share of tasks under the strategy `weighted_round_robin`; 1.
+    pub fn task_weight(mut self, weight: f64) -> Self {
+        self.task_offer.weight = weight;
         self
     }
 
@@ -408,7 +444,12 @@ impl AgentNodeBuilder {
     /// [`ErrorKind::InvalidCapability`] for a capability that can't be addressed; [`ErrorKind::File`] when the file of
     /// the outbox or of the dedupe is in use, another account's, damaged, or can't be written.
     pub async fn start(self) -> Result<AgentNode, Error> {
-        let Self { mut config, nats, handling, clock, ids, exit_hook } = self;
+        let Self { mut config, nats, mut handling, clock, ids, exit_hook, task_offer, tasks } = self;
+        if let Some(worker) = tasks {
+            config.metadata.insert(TASKS_METADATA.to_owned(), task_offer.to_metadata());
+            let take = handler_of(move |message| worker.clone().take(message));
+            handling.named.push((On::kind(TASK_KIND), AnyHandler::Message(take)));
+        }
         if config.agent_id.trim().is_empty() {
             return Err(Error::of(agentnet_proto::ErrorCode::AgentIdRequired, "an agent needs an agent_id"));
         }

@@ -49,6 +49,7 @@ use crate::{
     send::{DeliveryHandle, SendMessage, payload_of},
     streams::Streams,
     target::{IntoTarget, Target},
+    tasks::Tasks,
     ttl_map::TtlMap,
 };
 
@@ -74,6 +75,7 @@ pub(crate) struct Inner {
     pub(crate) jobs: JobQueue,
     pub(crate) handlers: Handlers,
     pub(crate) streams: Streams,
+    pub(crate) tasks: Tasks,
     pub(crate) accounts: Mutex<TtlMap<AccountId>>,
     /// Members of threads; `None` for threads that aren't ours.
     pub(crate) groups: Mutex<TtlMap<Option<Members>>>,

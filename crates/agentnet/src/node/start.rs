@@ -37,6 +37,7 @@ use crate::{
     registry::RegistryClient,
     request::Requests,
     streams::Streams,
+    tasks::Tasks,
     ttl_map::TtlMap,
 };
 
@@ -164,6 +165,7 @@ impl Parts {
             jobs: JobQueue::new(config.max_pending, config.max_concurrency.max(1)),
             handlers,
             streams: Streams::new(config.stream_time, config.stream_silence),
+            tasks: Tasks::new(answer.tasks_account.clone()),
             accounts: Mutex::new(TtlMap::new(config.resolve_cache_ttl, MAX_ACCOUNTS)),
             groups: Mutex::new(TtlMap::new(GROUP_LIFE, MAX_GROUPS)),
             blocks: Blocks::default(),

@@ -2,7 +2,9 @@
 
 use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc};
 
-use agentnet_proto::{AccountEvent, Capability, EventType, StoredNotice, Subject, rpc::ThreadEvent};
+use agentnet_proto::{
+    AccountEvent, Capability, EventType, StoredNotice, Subject, rpc::ThreadEvent, task::TaskEvent,
+};
 use async_nats::{Client, Subscriber};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::task::JoinHandle;
@@ -39,6 +41,8 @@ pub(super) struct Subscriptions {
     keys: Option<Subscriber>,
     /// News of whom the account blocks, for those who take messages.
     blocks: Option<Subscriber>,
+    /// What happens to tasks.
+    tasks: Subscriber,
     intake: Option<Intake>,
 }
 
@@ -126,6 +130,7 @@ impl Subscriptions {
             streams,
             keys,
             blocks,
+            tasks: subscribe(connection, client, &Subject::Tasks(id())).await?,
             intake,
         })
     }
@@ -140,6 +145,7 @@ pub(super) struct Feeds {
     streams: Renewed,
     keys: Option<Renewed>,
     blocks: Option<Renewed>,
+    tasks: Renewed,
     intake: Option<IntakeFeeds>,
 }
 
@@ -167,7 +173,7 @@ impl Feeds {
 
     /// Hands over the subscriptions of a renewed connection.
     pub(super) async fn renewed(&self, subscriptions: Subscriptions) {
-        let Subscriptions { receipts, threads, stored, replies, streams, keys, blocks, intake } =
+        let Subscriptions { receipts, threads, stored, replies, streams, keys, blocks, tasks, intake } =
             subscriptions;
         let mut pairs = vec![
             (&self.receipts, receipts),
@@ -175,6 +181,7 @@ impl Feeds {
             (&self.stored, stored),
             (&self.replies, replies),
             (&self.streams, streams),
+            (&self.tasks, tasks),
         ];
         pairs.extend(self.keys.as_ref().zip(keys));
         pairs.extend(self.blocks.as_ref().zip(blocks));
@@ -203,7 +210,8 @@ pub(super) fn spawn(
     subscriptions: Subscriptions,
     names: Vec<Capability>,
 ) -> (Tasks, Feeds) {
-    let Subscriptions { receipts, threads, stored, replies, streams, keys, blocks, intake } = subscriptions;
+    let Subscriptions { receipts, threads, stored, replies, streams, keys, blocks, tasks: news, intake } =
+        subscriptions;
     let receipts = run(inner, "reader of receipts", receipts, |inner, message| async move {
         inner.take_receipt(&message).await;
     });
@@ -214,6 +222,9 @@ pub(super) fn spawn(
                 inner.receipts.confirmed(&notice.receipts);
                 for failed in &notice.failed {
                     inner.outbox.failed(failed);
+                }
+                for handled in &notice.handled {
+                    inner.outbox.handled(handled);
                 }
             }
             Err(error) => tracing::warn!(%error, "confirmation ignored: can't be read"),
@@ -247,11 +258,19 @@ pub(super) fn spawn(
             }
         })
     });
+    let news = run(inner, "reader of news of tasks", news, |inner, message| async move {
+        match serde_json::from_slice::<TaskEvent>(&message.payload) {
+            Ok(event) => inner.tasks.heard(event),
+            Err(error) => tracing::debug!(%error, "news of a task ignored: can't be read"),
+        }
+    });
     let maintenance = maintain::run(Arc::clone(inner));
     spawn_watched(inner, "maintenance", maintenance);
     spawn_watched(inner, "answers to invitations", answer_invitations(Arc::clone(inner)));
-    let (mut tasks, mut feeds) =
-        (Tasks::default(), Feeds { receipts, threads, stored, replies, streams, keys, blocks, intake: None });
+    let (mut tasks, mut feeds) = (
+        Tasks::default(),
+        Feeds { receipts, threads, stored, replies, streams, keys, blocks, tasks: news, intake: None },
+    );
     if let Some(intake) = intake {
         let (inbox, inbox_feed) = Feed::new([intake.inbox]);
         let (redelivery, redelivery_feed) = Feed::new([intake.redelivery]);

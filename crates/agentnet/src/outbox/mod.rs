@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use agentnet_proto::{FailedMessage, Receipt};
+use agentnet_proto::{FailedMessage, HandledMessage, Receipt};
 use bytes::Bytes;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError},
@@ -272,6 +272,29 @@ impl Outbox {
             }
         } else if let Some(track) = self.settle(&failed.message_id) {
             track.update(|p| p.failed = Some(Refusal::of(&failed.code, &failed.detail)));
+        }
+    }
+
+    /// A recipient took or finished a message over HTTP: the registry's word stands for its receipt.
+    pub(crate) fn handled(&self, handled: &HandledMessage) {
+        let receipt: Receipt<&str> = Receipt {
+            message_id: &handled.message_id,
+            status: handled.status.clone(),
+            event_at: "",
+            from_account_id: Some(&handled.recipient),
+            from_session_tag: None,
+            to_account_id: None,
+            trace_id: None,
+            thread_id: None,
+            parent_message_id: None,
+            code: None,
+            detail: None,
+            to_agent: None,
+            body_sha256: None,
+            schema_version: None,
+        };
+        if let Some(track) = self.wanting(&receipt) {
+            track.receipt(&receipt);
         }
     }
 

@@ -3,6 +3,7 @@
 mod directory;
 mod result;
 mod talk;
+mod tasks;
 mod thread;
 mod threads;
 

@@ -1,14 +1,15 @@
 //! From a draft to the bytes that are published, again and again the same.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use agentnet_proto::{
     Envelope, ErrorCode, Payload, Priority,
-    envelope::{MAX_FIELD_LEN, MAX_TTL, default_thread_id},
+    envelope::{MAX_FIELD_LEN, MAX_TTL, PROTOCOL_FIELD, default_thread_id},
     schema_version,
     signature::Purpose,
 };
 use bytes::Bytes;
+use serde_json::Value;
 
 use super::Route;
 use crate::{
@@ -32,6 +33,8 @@ pub(crate) struct Draft {
     pub(crate) ttl: Option<Duration>,
     pub(crate) priority: Option<Priority>,
     pub(crate) content_type: Option<String>,
+    /// The coordinator's protocol.
+    pub(crate) protocol: Option<String>,
     /// Blobs that the payload refers to.
     pub(crate) blobs: Vec<String>,
     /// Of a message to a thread: the members it is for; empty is all of them.
@@ -61,6 +64,7 @@ impl Draft {
             ttl: None,
             priority: None,
             content_type: None,
+            protocol: None,
             blobs: Vec::new(),
             to_members: Vec::new(),
         }
@@ -80,6 +84,7 @@ impl Draft {
             ("trace_id", self.trace_id.as_deref()),
             ("idempotency_key", self.idempotency_key.as_deref()),
             ("content_type", self.content_type.as_deref()),
+            ("protocol", self.protocol.as_deref()),
             ("kind", Some(self.kind.as_str())),
         ];
         for (name, value) in named {
@@ -162,7 +167,11 @@ impl Inner {
             priority: draft.priority,
             hops: None,
             content_type: draft.content_type,
-            extra: BTreeMap::new(),
+            extra: draft
+                .protocol
+                .map(|protocol| (PROTOCOL_FIELD.to_owned(), Payload::from(Value::from(protocol))))
+                .into_iter()
+                .collect(),
         };
         self.auth.add_block(&mut envelope)?;
         let body = envelope.encode().map_err(|e| {

@@ -51,6 +51,12 @@ macro_rules! draft_options {
             self
         }
 
+        /// The coordinator's protocol under which it is sent, such as `peer_to_peer`: told to the recipient, no more.
+        pub fn protocol(mut self, protocol: impl Into<String>) -> Self {
+            self.draft.protocol = Some(protocol.into());
+            self
+        }
+
         /// The message refers to this blob: whoever may read the message may then read the blob. The registry is told
         /// before the message is sent, and refuses it for a blob that this account can't read itself.
         pub fn refers_to(mut self, blob_id: impl Into<String>) -> Self {

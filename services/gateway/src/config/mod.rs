@@ -7,6 +7,7 @@ mod seats;
 mod sessions;
 mod sockets;
 mod tls;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub use self::{
     sessions::SessionRules,
     sockets::SocketRules,
     tls::TlsFiles,
+    webhooks::WebhookRules,
 };
 
 /// Everything the gateway can be told.
@@ -46,6 +48,8 @@ pub struct Config {
     pub seats: SeatRules,
     /// Chat sessions and questions to agents.
     pub sessions: SessionRules,
+    /// Posts to agents that come in over HTTP.
+    pub webhooks: WebhookRules,
     /// Where time comes from; the machine's clock.
     pub clock: SharedClock,
 }
@@ -62,6 +66,7 @@ impl Default for Config {
             sockets: SocketRules::default(),
             seats: SeatRules::default(),
             sessions: SessionRules::default(),
+            webhooks: WebhookRules::default(),
             clock: SystemClock::shared(),
         }
     }
@@ -86,6 +91,7 @@ impl Config {
             sockets: SocketRules::from_env(env)?,
             seats: SeatRules::from_env(env)?,
             sessions: SessionRules::from_env(env)?,
+            webhooks: WebhookRules::from_env(env)?,
             ..default
         })
     }
@@ -122,6 +128,9 @@ mod tests {
             ("GATEWAY_RATE_LOGIN", "0"),
             ("GATEWAY_PING_SECONDS", "never"),
             ("GATEWAY_START_SECONDS", "0"),
+            ("GATEWAY_WEBHOOK_SECONDS", "0"),
+            ("GATEWAY_WEBHOOK_PRIVATE", "maybe"),
+            ("GATEWAY_RATE_WORK", "0"),
             ("DEV_AUTH", "maybe"),
         ] {
             assert_eq!(read(&[(name, bad)]).unwrap_err().variable(), name, "{bad}");

@@ -20,6 +20,8 @@ pub struct Rates {
     pub agent: NonZeroU32,
     /// `GATEWAY_RATE_MESSAGE`: messages, over HTTP and over one account's WebSockets. 60.
     pub message: NonZeroU32,
+    /// `GATEWAY_RATE_WORK`: what agents do over the coordinator: registering, heartbeats, fetching mail, working at tasks. 1,200.
+    pub work: NonZeroU32,
     /// `GATEWAY_RATE_READ`: reading the network and opening streams. 600.
     pub read: NonZeroU32,
 }
@@ -34,6 +36,7 @@ impl Default for Rates {
             query: of(10),
             agent: of(20),
             message: of(60),
+            work: of(1_200),
             read: of(600),
         }
     }
@@ -53,6 +56,7 @@ impl Rates {
             query: rate("GATEWAY_RATE_QUERY", default.query)?,
             agent: rate("GATEWAY_RATE_AGENT", default.agent)?,
             message: rate("GATEWAY_RATE_MESSAGE", default.message)?,
+            work: rate("GATEWAY_RATE_WORK", default.work)?,
             read: rate("GATEWAY_RATE_READ", default.read)?,
         })
     }

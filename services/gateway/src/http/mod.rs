@@ -14,5 +14,5 @@ pub(crate) use extract::{Body, Form, From, OptionalBody, Parts, Query, json};
 pub(crate) use layers::{Raw, wrap};
 pub(crate) use listener::{Listener, Peer, Serving};
 pub(crate) use origin::check_origin;
-pub(crate) use problem::{Problem, ProblemBody, whole_seconds};
+pub(crate) use problem::{Problem, ProblemBody, Shown, whole_seconds};
 pub(crate) use tls::Tls;

@@ -24,6 +24,10 @@ pub(crate) struct Problem {
     pub(crate) retry_after: Option<Duration>,
 }
 
+/// The problem that an answer is made of, for faces whose errors have another shape; with the time it says.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown(pub(crate) Problem, pub(crate) String);
+
 /// The body of every answer that isn't what was asked for.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ProblemBody<'a> {
@@ -120,13 +124,14 @@ impl From<agentnet::Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let timestamp = SystemClock.now().to_string();
         let body = ProblemBody {
             kind: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
             detail: &self.detail,
             code: &self.code,
-            timestamp: SystemClock.now().to_string(),
+            timestamp: timestamp.clone(),
             field: self.field.as_deref(),
         };
         let body = serde_json::to_vec(&body).unwrap_or_default();
@@ -138,6 +143,7 @@ impl IntoResponse for Problem {
         if let Some(wait) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait).max(1)));
         }
+        response.extensions_mut().insert(Shown(self, timestamp));
         response
     }
 }

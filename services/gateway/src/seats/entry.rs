@@ -51,6 +51,13 @@ impl Entry {
             .outbox(1024, 32 * 1024 * 1024)
     }
 
+    /// One of the gateway's own accounts, for callers that show nothing. No agent: it isn't found among them.
+    pub(crate) fn own(&self, name: &str) -> AgentNodeBuilder {
+        let mut metadata = Map::new();
+        metadata.insert("via".to_owned(), Value::from("gateway"));
+        self.node(name).metadata(metadata)
+    }
+
     /// Opens a session for an account with a key that was bound to it. A person's session takes their mail, as nothing else
     /// does; an agent's own sessions take an agent's.
     pub(crate) async fn seat(
@@ -62,6 +69,10 @@ impl Entry {
     ) -> Result<Seat, agentnet::Error> {
         let mut metadata = Map::new();
         metadata.insert("via".to_owned(), Value::from("gateway"));
+        if !is_person {
+            // Its mail waits for its own sessions, or is posted or fetched.
+            metadata.insert("takes_mail".to_owned(), Value::from(false));
+        }
         let mut builder = self
             .node(username)
             .account_id(account_id)

@@ -18,16 +18,16 @@
 use agentnet_proto::signature::PublicKey;
 use agentnet_proto::subject::{
     ALL_BLOCKS, ALL_CAPABILITIES, ALL_EVENTS, ALL_INBOXES, ALL_RECEIPTS, ALL_REDELIVERIES, ALL_REPLIES,
-    ALL_REQUESTS, ALL_STORED, ALL_STREAMS, ALL_THREADS, AUTH_CALLOUT_REPLIES, AccountId, Capability,
-    EACH_EVENT, EventType, LEGACY_REPLY_INBOXES, PERSISTER_INBOX, REGISTRY_INBOX, RESEND, SYSTEM_INBOX,
-    Subject, below, blob_api, blob_chunks, blob_entry, consumer_acks, consumer_api, inbox_prefix, kick,
-    stream_api,
+    ALL_REQUESTS, ALL_STORED, ALL_STREAMS, ALL_TASKS, ALL_THREADS, AUTH_CALLOUT_REPLIES, AccountId,
+    Capability, EACH_EVENT, EventType, LEGACY_REPLY_INBOXES, PERSISTER_INBOX, REGISTRY_INBOX, RESEND,
+    SYSTEM_INBOX, Subject, below, blob_api, blob_chunks, blob_entry, consumer_acks, consumer_api,
+    inbox_prefix, kick, stream_api,
 };
 use agentnet_proto::{ErrorCode, rpc::RpcMethod};
 use serde::Serialize;
 
 /// What the gateway may ask in its own name. Everything for an account it does over that account's own connection.
-pub const GATEWAY_METHODS: [RpcMethod; 19] = [
+pub const GATEWAY_METHODS: [RpcMethod; 22] = [
     RpcMethod::UserCreate,
     RpcMethod::UserLogin,
     RpcMethod::UserRefresh,
@@ -37,6 +37,10 @@ pub const GATEWAY_METHODS: [RpcMethod; 19] = [
     RpcMethod::WsTicketCreate,
     RpcMethod::WsTicketRedeem,
     RpcMethod::TokenKeys,
+    // What it posts for agents that come in over HTTP, and what it watches for all who do.
+    RpcMethod::WebhookClaim,
+    RpcMethod::WebhookReport,
+    RpcMethod::Feed,
     // What a session of its own takes.
     RpcMethod::Network,
     RpcMethod::Register,
@@ -64,13 +68,14 @@ const AGENT_PUBLISH: [&str; 6] =
     [ALL_INBOXES, ALL_RECEIPTS, ALL_REPLIES, ALL_STREAMS, ALL_CAPABILITIES, RESEND];
 const OPERATOR_SUBSCRIBE: [&str; 5] = [ALL_INBOXES, ALL_RECEIPTS, ALL_STREAMS, ALL_CAPABILITIES, ALL_EVENTS];
 /// Without its own inbox, which is there for its health, a round trip to itself, and the stream's figures.
-const REGISTRY_PUBLISH: [&str; 9] = [
+const REGISTRY_PUBLISH: [&str; 10] = [
     LEGACY_REPLY_INBOXES,
     AUTH_CALLOUT_REPLIES,
     ALL_INBOXES,
     ALL_REDELIVERIES,
     ALL_BLOCKS,
     ALL_STORED,
+    ALL_TASKS,
     ALL_THREADS,
     ALL_CAPABILITIES,
     EACH_EVENT,
@@ -154,7 +159,13 @@ impl Role<'_> {
             }
             Self::Gateway { account, key } => {
                 let account = canonical(account)?;
-                let events = [EventType::Presence, EventType::Accounts, EventType::Keys];
+                let events = [
+                    EventType::Presence,
+                    EventType::Accounts,
+                    EventType::Keys,
+                    EventType::Tasks,
+                    EventType::Status,
+                ];
                 let requests = GATEWAY_METHODS.map(|method| format!("registry.{method}.{account}"));
                 Ok(Permissions::new(
                     // A session of its own proves that it is there by a round trip to itself.
@@ -404,6 +415,7 @@ mod tests {
             Subject::Replies(me.clone(), token.clone()),
             Subject::Receipts(me.clone()),
             Subject::Stored(me.clone()),
+            Subject::Tasks(me.clone()),
             Subject::Stream(me.clone(), token.clone()),
         ]
         .map(|subject| subject.to_string());
@@ -414,6 +426,7 @@ mod tests {
             Subject::Replies(other.clone(), token.clone()),
             Subject::Receipts(other.clone()),
             Subject::Stored(other.clone()),
+            Subject::Tasks(other.clone()),
             Subject::Stream(other.clone(), token),
             Subject::Resend,
             Subject::Event(EventType::Presence),
@@ -438,6 +451,9 @@ mod tests {
         for said in [
             Subject::Stored(other.clone()),
             Subject::Redelivery(other.clone()),
+            Subject::Tasks(other.clone()),
+            Subject::Event(EventType::Tasks),
+            Subject::Event(EventType::Status),
             Subject::Event(EventType::Keys),
             Subject::Registry(RpcMethod::List),
             Subject::RegistryAs(RpcMethod::List, other.clone()),

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use agentnet_proto::envelope::CAPABILITY_PREFIX;
 use agentnet_proto::rpc::AgentInfo;
+use agentnet_proto::task::TaskOffer;
 use agentnet_proto::{SubSystem, Timestamp, schema_version};
 use agentnet_store::sessions::Session;
 use serde_json::value::RawValue;
 
 use super::table::Key;
+
+/// Member of a session's metadata: `false` for one that takes no messages.
+pub(crate) const TAKES_MAIL: &str = "takes_mail";
 
 /// Where and when a session was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +22,38 @@ pub struct Opened {
     pub server_id: Arc<str>,
     /// When, by that registry's clock.
     pub at: Timestamp,
+}
+
+/// What a session offers to those who submit tasks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerInfo {
+    /// How much of it.
+    pub offer: TaskOffer,
+    /// What it can do.
+    pub capabilities: Vec<String>,
+    /// What its metadata says under `agent_type`.
+    pub agent_type: Option<String>,
+    /// The same of `services`.
+    pub services: Vec<String>,
+    /// The same of `tags`.
+    pub tags: Vec<String>,
+}
+
+impl WorkerInfo {
+    fn of(info: &AgentInfo) -> Option<Arc<Self>> {
+        let offer = TaskOffer::of_metadata(&info.metadata)?;
+        let texts = |name: &str| {
+            let items = info.metadata.get(name).and_then(|value| value.as_array());
+            items.into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+        };
+        Some(Arc::new(Self {
+            offer,
+            capabilities: info.capabilities.clone(),
+            agent_type: info.metadata.get("agent_type").and_then(|value| value.as_str()).map(str::to_owned),
+            services: texts("services"),
+            tags: texts("tags"),
+        }))
+    }
 }
 
 /// What waits to be written about a session.
@@ -48,6 +84,10 @@ pub(super) struct Entry {
     pub(super) speaks_1_2: bool,
     /// Whether it has said hello since we know it.
     pub(super) greeted: bool,
+    /// Whether messages can be delivered to it: those that others hold for somebody who comes in over HTTP take none.
+    pub(super) takes_mail: bool,
+    /// What it offers to those who submit tasks.
+    pub(super) worker: Option<Arc<WorkerInfo>>,
 }
 
 /// What can't be read was refused at the door, or was there before that was watched.
@@ -70,6 +110,8 @@ impl Entry {
             dirty: Dirty::No,
             speaks_1_2: speaks_1_2(info),
             greeted: false,
+            takes_mail: takes_mail(info),
+            worker: WorkerInfo::of(info),
         }
     }
 
@@ -103,13 +145,16 @@ impl Entry {
         self.capabilities = info.capabilities.iter().map(|c| c.as_str().into()).collect();
         self.sub_systems = sub_systems(&info);
         self.speaks_1_2 = speaks_1_2(&info);
+        self.takes_mail = takes_mail(&info);
+        self.worker = WorkerInfo::of(&info);
         true
     }
 
     /// What deliveries to this session may be addressed to.
     pub(super) fn recipients(&self) -> impl Iterator<Item = String> + '_ {
+        let takes_mail = self.takes_mail;
         let capabilities = self.capabilities.iter().map(|name| format!("{CAPABILITY_PREFIX}{name}"));
-        self.account_id.iter().map(|id| id.to_string()).chain(capabilities)
+        self.account_id.iter().map(|id| id.to_string()).chain(capabilities).filter(move |_| takes_mail)
     }
 
     /// The description, without `last_seen`.
@@ -205,6 +250,10 @@ pub(super) fn info_of_row(row: &Session) -> AgentInfo {
         last_seen: None,
         schema_version: (row.schema_version != "1.0").then(|| row.schema_version.clone()),
     }
+}
+
+fn takes_mail(info: &AgentInfo) -> bool {
+    info.metadata.get(TAKES_MAIL).and_then(serde_json::Value::as_bool) != Some(false)
 }
 
 fn speaks_1_2(info: &AgentInfo) -> bool {

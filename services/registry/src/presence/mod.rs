@@ -12,17 +12,20 @@ mod table;
 mod tests;
 mod wakes;
 
-use std::sync::{PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use agentnet_proto::Timestamp;
 use agentnet_proto::rpc::AgentInfo;
+use agentnet_proto::task::TaskOffer;
 use agentnet_store::sessions::Session;
 use moka::sync::Cache;
 use tokio::sync::Notify;
 
 use entry::Dirty;
-pub use entry::Opened;
+pub(crate) use entry::TAKES_MAIL;
+pub use entry::{Opened, WorkerInfo};
 pub(crate) use list::decode_cursor;
 pub use list::{ListPage, ListQuery, Liveness};
 pub use route::{Owner, Route};
@@ -85,6 +88,8 @@ pub struct Presence {
     gone: Cache<Box<str>, ()>,
     /// Rung when somebody came or went whom deliveries may wait for.
     pub woken: Notify,
+    /// Rung when somebody came or changed who takes tasks.
+    pub workers: Notify,
     /// Rung when something waits that shouldn't wait for the next regular flush.
     pub urgent: Notify,
 }
@@ -101,6 +106,7 @@ impl Presence {
             tombstones: Cache::builder().max_capacity(MAX_TOMBSTONES).time_to_live(TOMBSTONE_LIFE).build(),
             gone: Cache::builder().max_capacity(MAX_TOMBSTONES).time_to_live(GONE_LIFE).build(),
             woken: Notify::new(),
+            workers: Notify::new(),
             urgent: Notify::new(),
         }
     }
@@ -139,7 +145,26 @@ impl Presence {
             return false;
         }
         let now = self.now();
-        self.write(|table| table.open(info, opened, now))
+        let added = self.write(|table| table.open(info, opened, now));
+        if added && TaskOffer::of_metadata(&info.metadata).is_some() {
+            self.workers.notify_one();
+        }
+        added
+    }
+
+    /// What accounts online offer to those who submit tasks, of each every session that offers something.
+    pub fn offers(&self) -> HashMap<String, Vec<Arc<WorkerInfo>>> {
+        let (now, ttl) = (self.now(), millis(self.rules.ttl));
+        self.read(|table| {
+            let mut offers: HashMap<String, Vec<Arc<WorkerInfo>>> = HashMap::new();
+            for entry in table.sessions.values() {
+                let (Some(account), Some(worker)) = (&entry.account_id, &entry.worker) else { continue };
+                if entry.speaks_1_2 && table.is_visible(entry, now, ttl) {
+                    offers.entry(account.to_string()).or_default().push(worker.clone());
+                }
+            }
+            offers
+        })
     }
 
     /// Adds what Postgres knows at start. Those not heard of for longer than the TTL are kept, so that they are
@@ -161,10 +186,14 @@ impl Presence {
             return Heard::Refused;
         }
         let now = self.now();
+        let takes_tasks = TaskOffer::of_metadata(&info.metadata).is_some();
         let (heard, news) =
             self.write(|table| (table.hello(&tag, info, at, server_id, now), !table.wakes.is_empty()));
         if news {
             self.woken.notify_one();
+        }
+        if takes_tasks && (news || heard != Heard::Touched) {
+            self.workers.notify_one();
         }
         if heard == Heard::Restored {
             self.urgent.notify_one();

@@ -41,7 +41,7 @@ impl Table {
             .keys_of_account(account)
             .iter()
             .filter_map(|key| self.sessions.get(key))
-            .filter(|e| self.is_visible(e, now, ttl))
+            .filter(|e| e.takes_mail && self.is_visible(e, now, ttl))
             .peekable();
         if online.peek().is_none() {
             Route::Nobody
@@ -56,7 +56,10 @@ impl Table {
         let Ok(capability) = Capability::new(name) else { return Route::Nobody };
         let (mut accounts, mut legacy) = (Vec::new(), false);
         for entry in self.sessions.values() {
-            if !entry.capabilities.iter().any(|c| **c == *name) || !self.is_visible(entry, now, ttl) {
+            if !entry.takes_mail
+                || !entry.capabilities.iter().any(|c| **c == *name)
+                || !self.is_visible(entry, now, ttl)
+            {
                 continue;
             }
             match entry.account_id.as_deref().map(AccountId::new) {

@@ -7,7 +7,7 @@ use agentnet_proto::rpc::AgentInfo;
 use agentnet_store::sessions::Session;
 
 use super::table::Table;
-use super::{Heard, Opened};
+use super::{Heard, Opened, Route};
 
 const TTL: i64 = 40_000;
 
@@ -139,4 +139,22 @@ fn there_is_a_limit() {
     let mut small = Table::new(100, 100);
     assert_eq!(hello(&mut small, "a", 0), Heard::Restored);
     assert_eq!(hello(&mut small, "b", 0), Heard::Refused);
+}
+
+#[test]
+fn a_session_that_takes_no_mail_is_no_way_to_deliver_anything() {
+    let mut table = table();
+    let mut silent = info("http");
+    silent.metadata.insert(super::TAKES_MAIL.to_owned(), false.into());
+    silent.capabilities = vec!["c".to_owned()];
+    assert_eq!(table.hello("http", silent, Timestamp::UNIX_EPOCH, "r", 0), Heard::Restored);
+    assert!(table.wakes.is_empty());
+    for recipient in ["acct_a", "capability:c"] {
+        assert_eq!(table.route(recipient, 1, TTL), Route::Nobody, "{recipient}");
+    }
+    assert!(table.online(1, TTL, Timestamp::UNIX_EPOCH).is_empty());
+    // Beside one that takes some, that one counts.
+    assert_eq!(hello(&mut table, "own", 0), Heard::Restored);
+    assert!(matches!(table.route("acct_a", 1, TTL), Route::Legacy(_)));
+    assert!(!table.wakes.is_empty());
 }

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use agentnet_store::agents;
 use agentnet_store::deliveries::{self, Decision, Leasing};
 use governor::{DefaultDirectRateLimiter, RateLimiter};
 use tokio::time::{Instant, sleep};
@@ -185,6 +186,8 @@ impl Redelivery {
         let one = [recipient.to_owned()];
         let parked = deliveries::park(self.app.store.pool(), &one, CHUNK).await;
         let rows = self.logged("db.redelivery_park", parked)?;
+        let marked = agents::mark_due(self.app.store.pool(), &one).await;
+        self.logged("db.webhooks_due", marked);
         // Whoever came in between found the rows due and left them to us.
         if self.app.presence.route(recipient) != Route::Nobody {
             self.app.presence.wake(one);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use agentnet_store::agents;
 use agentnet_store::deliveries::{self, Overdue};
 use tokio::time::{Instant, sleep};
 
@@ -75,6 +76,9 @@ impl Redelivery {
             let _db = self.db().await;
             deliveries::park(self.app.store.pool(), &absent, STEP).await
         };
+        // Some of them are reached over HTTP.
+        let marked = agents::mark_due(self.app.store.pool(), &absent).await;
+        self.logged("db.webhooks_due", marked);
         // Somebody who came in between found nothing to make due.
         let came = absent.into_iter().filter(|name| self.app.presence.route(name) != Route::Nobody);
         let came: Vec<String> = came.collect();

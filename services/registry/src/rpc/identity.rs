@@ -6,7 +6,7 @@ use agentnet_proto::signature::PublicKey;
 use agentnet_proto::{AccountChange, AccountEvent, ErrorCode, RpcError, Security, username};
 use agentnet_store::accounts::{self, Plan, Presented, Wish};
 use agentnet_store::sessions::{self, Session};
-use agentnet_store::{StoreError, blocks, capabilities, keys};
+use agentnet_store::{StoreError, agents, blocks, capabilities, keys};
 
 use crate::app::{App, Failed};
 use crate::events::{announce_account, announce_keys};
@@ -105,6 +105,10 @@ pub(super) async fn settle(
             // Rolled back when dropped; said explicitly so that the connection is free before the next try.
             tx.rollback().await.map_err(&failed)?;
             continue;
+        }
+        // A session that a gateway opens for somebody makes nobody an agent.
+        if presented.metadata.get("via").and_then(serde_json::Value::as_str) != Some("gateway") {
+            agents::ensure(&mut tx, &plan.account_id, app.now()).await?;
         }
         let mut bound = None;
         if let (Some(proof), true) = (proof, plan.is_new()) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use agentnet_proto::cursor::MessageCursor;
+use agentnet_proto::envelope::PROTOCOL_FIELD;
 use agentnet_proto::rpc::MessageRow;
 use agentnet_proto::{Envelope, Payload};
 use agentnet_store::messages::{Message, MessagePage};
@@ -45,6 +46,12 @@ fn row(message: Message, vias: &HashMap<String, String>) -> MessageRow {
             metadata.insert("expires_at".to_owned(), json!(envelope.expires_at));
             let scheme = envelope.auth.and_then(|mut auth| auth.remove("scheme"));
             metadata.insert("auth_scheme".to_owned(), scheme.unwrap_or(Value::Null));
+            if let Some(priority) = envelope.priority {
+                metadata.insert("priority".to_owned(), json!(priority));
+            }
+            if let Some(protocol) = envelope.extra.get(PROTOCOL_FIELD) {
+                metadata.insert(PROTOCOL_FIELD.to_owned(), protocol.value());
+            }
             if !envelope.to_members.is_empty() {
                 metadata.insert("to_members".to_owned(), json!(envelope.to_members));
             }

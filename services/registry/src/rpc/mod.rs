@@ -1,10 +1,12 @@
 //! The registry's methods, one file each, and how they hang on their subjects.
 
+mod agents;
 mod blob_get;
 mod blob_put;
 mod blocks;
 mod capabilities;
 mod conversation_list;
+mod coordination;
 mod deliveries;
 mod documents;
 mod enrol;
@@ -33,6 +35,7 @@ mod rotate;
 mod search;
 mod standing;
 mod suspend;
+mod tasks;
 mod thread_close;
 mod thread_create;
 mod thread_eject;
@@ -69,6 +72,8 @@ use crate::app::App;
 use crate::blobs::COMMIT_DEADLINE;
 use crate::caller::{self, Call};
 use crate::events;
+
+pub(crate) use agents::at as agents_at;
 
 type Builder = RpcServerBuilder<RpcError>;
 
@@ -165,6 +170,35 @@ pub(crate) async fn start(app: &Arc<App>, nats: &Nats) -> Result<RpcServer, Star
     builder = method::<wire::WsTicketCreate, _, _>(builder, app, users::ws_tickets::create);
     builder = method::<wire::WsTicketRedeem, _, _>(builder, app, users::ws_tickets::redeem);
     builder = method::<wire::TokenKeys, _, _>(builder, app, users::token_keys::token_keys);
+    builder = method::<wire::AgentRegister, _, _>(builder, app, agents::register::register);
+    builder = method::<wire::AgentDiscover, _, _>(builder, app, agents::discover::discover);
+    builder = method::<wire::AgentShow, _, _>(builder, app, agents::show::show);
+    builder = method::<wire::AgentReport, _, _>(builder, app, agents::report::report);
+    builder = method::<wire::AgentStats, _, _>(builder, app, agents::stats::stats);
+    builder = method::<wire::MailFetch, _, _>(builder, app, agents::mail::fetch);
+    builder = method::<wire::MailAck, _, _>(builder, app, agents::mail::ack);
+    builder = method::<wire::WebhookClaim, _, _>(builder, app, agents::webhooks::claim);
+    builder = method::<wire::WebhookReport, _, _>(builder, app, agents::webhooks::report);
+    builder = method::<wire::MessageRoute, _, _>(builder, app, coordination::route::route);
+    builder = method::<wire::MessageHistory, _, _>(builder, app, coordination::history::history);
+    builder = method::<wire::BroadcastOpen, _, _>(builder, app, coordination::broadcast::open);
+    builder = method::<wire::PeerGraph, _, _>(builder, app, coordination::peers::graph);
+    builder = method::<wire::Feed, _, _>(builder, app, coordination::feed::feed);
+    builder = method::<wire::TaskSubmit, _, _>(builder, app, tasks::submit);
+    builder = method::<wire::TaskGet, _, _>(builder, app, tasks::get);
+    builder = method::<wire::TaskList, _, _>(builder, app, tasks::list);
+    builder = method::<wire::TaskCancel, _, _>(builder, app, tasks::cancel);
+    builder = method::<wire::TaskAccept, _, _>(builder, app, tasks::accept);
+    builder = method::<wire::TaskHeartbeat, _, _>(builder, app, tasks::heartbeat);
+    builder = method::<wire::TaskProgress, _, _>(builder, app, tasks::progress);
+    builder = method::<wire::TaskComplete, _, _>(builder, app, tasks::complete);
+    builder = method::<wire::TaskFail, _, _>(builder, app, tasks::fail);
+    builder = method::<wire::TaskQueues, _, _>(builder, app, tasks::queues);
+    builder = method::<wire::TaskQueueClear, _, _>(builder, app, tasks::clear);
+    builder = method::<wire::TaskStats, _, _>(builder, app, tasks::stats);
+    builder = method::<wire::SetTaskStrategy, _, _>(builder, app, tasks::strategy);
+    builder = method::<wire::SetStatus, _, _>(builder, app, tasks::set_status);
+    builder = method::<wire::StatusList, _, _>(builder, app, tasks::status_list);
     builder = method::<wire::Metrics, _, _>(builder, app, metrics::metrics);
     builder = encoded(builder, app, RpcMethod::List, list::list);
     builder = encoded(builder, app, RpcMethod::Profile, profile::profile);

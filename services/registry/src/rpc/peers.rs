@@ -11,6 +11,7 @@ use agentnet_proto::{AccountId, ErrorCode, RpcError, Security};
 use agentnet_store::StoreError;
 use agentnet_store::peers::{self, Added};
 
+use super::agents;
 use super::fit::page;
 use crate::app::{App, Failed, QUERY_DEADLINE};
 use crate::caller::Call;
@@ -26,7 +27,7 @@ pub(super) async fn add(
         validate::prose("note", note)?;
     }
     let work = async {
-        let account = access::actor(&app, &call, request.account_id.as_deref()).await?;
+        let account = whose(&app, &call, request.account_id.as_deref(), request.agent.as_deref()).await?;
         let peer = peer_of(&app, &request.peer).await?;
         if peer == account {
             return Err(
@@ -54,7 +55,7 @@ pub(super) async fn remove(
     request: PeerRemoveRequest,
 ) -> Result<PeerRemoveResponse, RpcError> {
     let work = async {
-        let account = access::actor(&app, &call, request.account_id.as_deref()).await?;
+        let account = whose(&app, &call, request.account_id.as_deref(), request.agent.as_deref()).await?;
         let peer = peer_of(&app, &request.peer).await?;
         let removed = peers::remove(app.store.pool(), account.as_str(), peer.as_str()).await?;
         Ok((peer, removed))
@@ -79,6 +80,19 @@ pub(super) async fn list(
     let (peers, next_cursor) =
         page(rows, limit, app.row_budget(), |last: &Peer| TextCursor([last.account_id.clone()]).encode());
     Ok(PeerListResponse { peers, next_cursor, generated_at: app.now().to_string() })
+}
+
+/// Whose peers change: the asking account's, or those of an agent that it registered.
+async fn whose(
+    app: &App,
+    call: &Call,
+    claimed: Option<&str>,
+    agent: Option<&str>,
+) -> Result<AccountId, Failed> {
+    let Some(agent) = agent else { return access::actor(app, call, claimed).await };
+    let agent = agents::named(app, "agent", agent).await?;
+    agents::acts_for(app, call, claimed, &agent).await?;
+    Ok(AccountId::new(agent.account_id).map_err(RpcError::from)?)
 }
 
 /// Whom a request means. On an open network anybody may say that they are any account, so one that isn't there yet may

@@ -97,6 +97,7 @@ pub(super) async fn register(
         heartbeat_interval: app.config.heartbeat.as_secs_f64(),
         ttl_seconds: app.config.ttl.as_secs_f64(),
         blocks: settled.blocks,
+        tasks_account: app.tasks.account().map(str::to_owned),
         registered_at: now.to_string(),
         schema_version: Some(schema_version::CURRENT.to_owned()),
     })

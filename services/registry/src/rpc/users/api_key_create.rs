@@ -15,7 +15,7 @@ use crate::users::gateways;
 use crate::{enrolment, users, validate};
 
 /// What a key begins with; its id, and after another underscore its secret, follow.
-pub(super) const PREFIX: &str = "ank_";
+pub(in crate::rpc) const PREFIX: &str = "ank_";
 
 pub(in crate::rpc) async fn api_key_create(
     app: Arc<App>,

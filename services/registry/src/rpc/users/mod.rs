@@ -15,6 +15,8 @@ pub(super) mod user_set_password;
 pub(super) mod user_standing;
 pub(super) mod ws_tickets;
 
+pub(super) use api_key_create::PREFIX as API_KEY_PREFIX;
+
 use agentnet_proto::rpc::{ApiKeyRow, UserResponse, UserRow};
 use agentnet_proto::{AccountId, Timestamp};
 use agentnet_store::api_keys::ApiKey;
