@@ -5,9 +5,7 @@ use std::{convert::Infallible, time::Duration};
 use agentnet_proto::ErrorCode;
 use axum::{
     Json,
-    extract::{
-        FromRequestParts, Request, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection,
-    },
+    extract::{FromRequestParts, Request, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
     http::{HeaderMap, StatusCode, Uri, request::Parts},
     response::{IntoResponse as _, Response},
 };

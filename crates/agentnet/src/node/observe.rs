@@ -220,7 +220,8 @@ impl Inner {
         if self.auth.checks() && to.is_some_and(|to| to != self.account.as_str()) {
             return false;
         }
-        let proved = self.auth.check_reply(&reply, message, &self.registry).await;
+        // Whom what was asked of a capability is asked of, the one who waits knows.
+        let proved = self.auth.check_reply(&reply, None, message, &self.registry).await;
         self.is_proved(proved, &reply.kind, &reply.message_id)
     }
 
@@ -232,7 +233,10 @@ impl Inner {
         if self.auth.checks() && is_own && to.is_some_and(|to| to != self.account.as_str()) {
             return false;
         }
-        let proved = self.auth.check_receipt(&receipt, message, &self.registry).await;
+        // Of what this node sends it knows which capability it was for.
+        let track = self.outbox.wanting(&receipt).filter(|_| is_own);
+        let capability = track.as_ref().and_then(|track| track.capability());
+        let proved = self.auth.check_receipt(&receipt, capability, message, &self.registry).await;
         self.is_proved(proved, "receipt", &receipt.message_id)
     }
 

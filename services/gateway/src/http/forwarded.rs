@@ -41,7 +41,9 @@ mod tests {
     fn seen(peer: &str, headers: &[&str]) -> String {
         let trusted = ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
         let mut map = HeaderMap::new();
-        headers.iter().for_each(|text| drop(map.append(HEADER, text.parse().unwrap())));
+        for text in headers {
+            map.append(HEADER, text.parse().unwrap());
+        }
         client(peer.parse().unwrap(), &map, &trusted).to_string()
     }
 
