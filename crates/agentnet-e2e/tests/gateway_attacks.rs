@@ -343,7 +343,7 @@ async fn nobody_speaks_for_another_on_a_persons_sockets() {
 async fn foreign_pages_and_owners_are_refused_on_every_socket() {
     let stack = mode("secure").await;
     let gateway = stack.gateway(&QUICK).await;
-    model(&stack, "llama", "groq", "llama-3-70b").await;
+    let _llama = model(&stack, "llama", "groq", "llama-3-70b").await;
     let (ann, eve) = (person(&stack, &gateway, "ann").await, person(&stack, &gateway, "eve").await);
     let created =
         call(&gateway, Method::POST, "/api/chat/sessions/create", Some(&ann), Some(&example())).await;
