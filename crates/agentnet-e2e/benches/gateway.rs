@@ -184,7 +184,7 @@ fn row(name: &str, turn: &Turn, limit: Option<&Turn>) {
     println!("| {name} | {:.0} | {:.2} | {:.2} | {ratio} |", turn.per_second, turn.p50, turn.p99);
 }
 
-async fn network(stack: &Stack) -> (RunningGateway, AgentNode, String) {
+async fn network(stack: &Stack) -> (RunningGateway, [AgentNode; 2], String) {
     let rates: Vec<(&str, &str)> = [
         "GATEWAY_RATE_LOGIN",
         "GATEWAY_RATE_VERIFY",
@@ -197,7 +197,7 @@ async fn network(stack: &Stack) -> (RunningGateway, AgentNode, String) {
     .map(|name| (name, "1000000"))
     .to_vec();
     let gateway = stack.gateway(&rates).await;
-    model(stack, "llama", "groq", "llama-3-70b").await;
+    let llama = model(stack, "llama", "groq", "llama-3-70b").await;
     let echo = stack
         .node("echo")
         .no_rate_limit()
@@ -213,12 +213,12 @@ async fn network(stack: &Stack) -> (RunningGateway, AgentNode, String) {
         .unwrap();
     stack.person("ann", PASSWORD).await;
     let token = login(&gateway, "ann", PASSWORD).await.body["access_token"].as_str().unwrap().to_owned();
-    (gateway, echo, token)
+    (gateway, [llama, echo], token)
 }
 
 async fn measure(size: &Size) {
     let stack = Stack::start().await;
-    let (gateway, _echo, token) = network(&stack).await;
+    let (gateway, _agents, token) = network(&stack).await;
     let bare = bare().await;
     let client = Client::new();
     let message = json!({"to": "acct_later", "text": "a message of the bench", "wait": "stored"});

@@ -252,7 +252,7 @@ async fn nobody_speaks_for_another_on_a_persons_sockets() {
     let created =
         call(&gateway, Method::POST, "/api/chat/sessions/create", Some(&ann), Some(&example())).await;
     let id = created.body["session_id"].as_str().unwrap().to_owned();
-    let account = stack.registry().resolve_account("ann").await.unwrap().account_id;
+    let account = llama.registry().resolve_account("ann").await.unwrap().account_id;
     let mut session = Web::open(&gateway.ws(&format!("/api/chat/ws/{id}?token={ann}")), &[]).await.unwrap();
     assert_eq!(session.next().await["type"], "ping");
     let mut chat = Web::open(&gateway.ws(&format!("/chat?token={ann}")), &[]).await.unwrap();
@@ -343,7 +343,7 @@ async fn nobody_speaks_for_another_on_a_persons_sockets() {
 async fn foreign_pages_and_owners_are_refused_on_every_socket() {
     let stack = mode("secure").await;
     let gateway = stack.gateway(&QUICK).await;
-    model(&stack, "llama", "groq", "llama-3-70b").await;
+    let _llama = model(&stack, "llama", "groq", "llama-3-70b").await;
     let (ann, eve) = (person(&stack, &gateway, "ann").await, person(&stack, &gateway, "eve").await);
     let created =
         call(&gateway, Method::POST, "/api/chat/sessions/create", Some(&ann), Some(&example())).await;

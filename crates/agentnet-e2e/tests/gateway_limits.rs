@@ -217,7 +217,7 @@ async fn the_log_has_a_line_per_request_and_no_secret() {
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let stack = mode("secure").await;
     let gateway = stack.gateway(&QUICK).await;
-    model(&stack, "llama", "groq", "llama-3-70b").await;
+    let _llama = model(&stack, "llama", "groq", "llama-3-70b").await;
     let password = "a password nobody else has";
     stack.person("ann", password).await;
     let pair = login(&gateway, "ann", password).await.body;

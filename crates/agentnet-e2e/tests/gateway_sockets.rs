@@ -41,7 +41,7 @@ async fn status(gateway: &RunningGateway, session: &str, token: &str) -> u16 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_ends_when_nothing_is_said_or_its_time_is_over() {
     let stack = mode("open").await;
-    model(&stack, "llama", "groq", "llama-3-70b").await;
+    let _llama = model(&stack, "llama", "groq", "llama-3-70b").await;
     let quiet =
         [&QUICK[..], &[("GATEWAY_SESSION_IDLE_SECONDS", "1"), ("GATEWAY_PING_SECONDS", "0.2")]].concat();
     let short = [&QUICK[..], &[("GATEWAY_SESSION_SECONDS", "1")]].concat();
@@ -72,7 +72,7 @@ async fn a_ping_that_stays_unanswered_closes_every_kind_of_socket() {
     let stack = mode("open").await;
     let rules = [("GATEWAY_PING_SECONDS", "0.2"), ("GATEWAY_PONG_SECONDS", "0.5")];
     let gateway = stack.gateway(&[&QUICK[..], &rules].concat()).await;
-    model(&stack, "llama", "groq", "llama-3-70b").await;
+    let _llama = model(&stack, "llama", "groq", "llama-3-70b").await;
     let ann = person(&stack, &gateway, "ann").await;
     let id = session(&gateway, &ann).await;
     for path in [
@@ -96,7 +96,7 @@ async fn a_ping_that_stays_unanswered_closes_every_kind_of_socket() {
 async fn sixty_messages_a_minute_over_sockets_and_http_together() {
     let stack = mode("open").await;
     let gateway = stack.gateway(&QUICK).await;
-    model(&stack, "llama", "groq", "llama-3-70b").await;
+    let _llama = model(&stack, "llama", "groq", "llama-3-70b").await;
     let ann = person(&stack, &gateway, "ann").await;
     let id = session(&gateway, &ann).await;
     let mut socket = chat(&gateway, &id, &ann).await;
@@ -137,7 +137,7 @@ async fn sixty_messages_a_minute_over_sockets_and_http_together() {
 async fn every_close_code_of_the_seed_has_its_reason() {
     let stack = mode("secure").await;
     let gateway = stack.gateway(&QUICK).await;
-    model(&stack, "llama", "groq", "llama-3-70b").await;
+    let _llama = model(&stack, "llama", "groq", "llama-3-70b").await;
     let (ann, eve) = (person(&stack, &gateway, "ann").await, person(&stack, &gateway, "eve").await);
     let id = session(&gateway, &ann).await;
     let code = async |session: &str, token: &str| chat(&gateway, session, token).await.closed().await;
@@ -292,7 +292,7 @@ async fn seats_that_nobody_uses_make_room_and_used_ones_stay() {
 async fn tickets_and_refreshes_leave_open_sockets_alone() {
     let stack = mode("secure").await;
     let gateway = stack.gateway(&[&QUICK[..], &[("GATEWAY_MAX_LOGINS", "2")]].concat()).await;
-    model(&stack, "llama", "groq", "llama-3-70b").await;
+    let _llama = model(&stack, "llama", "groq", "llama-3-70b").await;
     stack.person("ann", support::people::PASSWORD).await;
     let mut pair = support::people::login(&gateway, "ann", support::people::PASSWORD).await.body;
     let token = |pair: &Value| pair["access_token"].as_str().unwrap().to_owned();

@@ -209,7 +209,12 @@ impl Socket {
                 Some(Ok(Message::Binary(_))) => return Ok(Heard::Binary),
                 Some(Ok(Message::Pong(_))) => self.unanswered = None,
                 Some(Ok(Message::Ping(_))) => {}
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
+                Some(Ok(Message::Close(_))) => {
+                    // The answer to it is sent while reading on: without it a browser takes the end for a failure.
+                    let _ = timeout(REFUSAL, self.inner.recv()).await;
+                    return Err(End::Gone);
+                }
+                Some(Err(_)) | None => return Err(End::Gone),
             }
         }
     }

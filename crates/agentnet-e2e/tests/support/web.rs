@@ -49,12 +49,16 @@ impl Web {
 
     /// The next frame that `wanted` takes.
     pub async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let frame = self.next().await;
-            if wanted(&frame) {
-                return frame;
+        let found = async {
+            loop {
+                let frame = self.next().await;
+                if wanted(&frame) {
+                    return frame;
+                }
             }
-        }
+        };
+        // Signs of life come again and again.
+        timeout(SOON * 2, found).await.expect("it never came")
     }
 
     /// The code that the server closes with; frames before are read.

@@ -18,8 +18,8 @@ pub struct UserLoginRequest {
     /// Their password.
     #[serde(default)]
     pub password: SecretText,
-    /// The ephemeral ed25519 key that the gateway made for this login: an nkey (`U...`), or base64url. It may be left out
-    /// in open mode, where keys mean nothing.
+    /// The ephemeral ed25519 key that the gateway made for this login: an nkey (`U...`), or base64url. Without one
+    /// nothing is bound: `user_session` binds what the client comes to need.
     #[serde(default, deserialize_with = "lenient::opt_trimmed", skip_serializing_if = "Option::is_none")]
     pub session_key: Option<String>,
     /// The client's IP address, for throttling.
@@ -106,7 +106,7 @@ pub struct UserSessionRequest {
     /// The access token.
     #[serde(default)]
     pub access_token: SecretText,
-    /// As at user_login.
+    /// The key, as at user_login. It may be left out in open mode only, where keys mean nothing.
     #[serde(default, deserialize_with = "lenient::opt_trimmed", skip_serializing_if = "Option::is_none")]
     pub session_key: Option<String>,
 }
