@@ -34,6 +34,9 @@ pub struct Global {
     /// Identity to act as (env: AGENTNET_IDENTITY)
     #[arg(long = "as", global = true, value_name = "NAME", help_heading = "Global options")]
     pub identity: Option<String>,
+    /// Act as a guest: with a new key and a new name, for this command only
+    #[arg(long, global = true, conflicts_with = "identity", help_heading = "Global options")]
+    pub guest: bool,
     /// Print JSON for programs
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,

@@ -430,6 +430,12 @@ impl ErrorCode {
     pub const fn is_temporary_refusal(self) -> bool {
         matches!(self, Self::Busy | Self::RateLimited | Self::ServiceDegraded | Self::ShuttingDown)
     }
+
+    /// Whether one holder of a capability refuses with this code for itself alone, so that the network offers the message
+    /// to another holder. From an account that a message was sent to by name it is final.
+    pub const fn is_one_holders_refusal(self) -> bool {
+        matches!(self, Self::Blocked | Self::NoHandler)
+    }
 }
 
 impl RpcError {

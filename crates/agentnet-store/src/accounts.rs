@@ -33,7 +33,7 @@ pub struct Account {
     pub status: String,
     /// `agent`, `operator` or `gateway`.
     pub role: String,
-    /// `agent`, `human` or `service`.
+    /// `agent`, `human`, `service` or `guest`.
     pub kind: String,
     /// When it was made.
     pub created_at: Timestamp,
@@ -308,6 +308,8 @@ pub struct Presented<'a> {
     pub capabilities: &'a [String],
     /// Merged into what the account had, under `metadata`.
     pub metadata: &'a Map<String, Value>,
+    /// Whether an account that is made now is a guest's.
+    pub is_guest: bool,
 }
 
 /// Makes or updates the planned account. `false` when somebody was faster: the plan no longer holds, and the
@@ -325,7 +327,7 @@ pub async fn apply(
     let query = match &plan.current_username {
         None => sqlx::query(
             "INSERT INTO agent_accounts (account_id, username, display_name, capabilities, metadata, created_at, \
-             updated_at) VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT DO NOTHING",
+             updated_at, kind) VALUES ($1, $2, $3, $4, $5, $6, $6, $7) ON CONFLICT DO NOTHING",
         ),
         Some(_) => sqlx::query(
             "UPDATE agent_accounts SET username = $2, \
@@ -343,7 +345,7 @@ pub async fn apply(
         .bind(metadata)
         .bind(now.to_offset());
     let query = match &plan.current_username {
-        None => query,
+        None => query.bind(if presented.is_guest { "guest" } else { "agent" }),
         Some(current) => query.bind(current),
     };
     match query.execute(tx).await {

@@ -18,6 +18,7 @@ pub mod conversations;
 pub mod deliveries;
 pub mod documents;
 pub mod enrolment;
+pub mod guests;
 pub mod ingest;
 pub mod keys;
 pub mod logins;

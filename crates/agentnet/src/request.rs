@@ -24,7 +24,7 @@ use crate::{
     deadline::after,
     error::{Error, ErrorKind},
     node::{AgentNode, Inner},
-    outbox::Progress,
+    outbox::{Progress, is_one_holders},
     send::{DeliveryHandle, Draft, MIN_RECEIPT_TIMEOUT, Patience, Route, draft_options},
     streams::Following,
     target::{IntoTarget, Target},
@@ -163,6 +163,9 @@ impl Inner {
             self.metrics.replies_refused.up();
             return self.metrics.unproved(&unproved, &reply);
         }
+        if self.is_one_holders(token, &reply) {
+            return tracing::debug!(from = reply.from_account_id, "one holder refused: another may answer");
+        }
         if let Some(request) = self.requests.lock().remove(token) {
             // Nobody waits any more: the request timed out at this moment.
             let _ = request.answer.send(reply);
@@ -176,6 +179,12 @@ impl Inner {
         let to = reply.to_account_id.as_deref();
         let is_for_me = !self.auth.checks() || to.is_none_or(|to| to == self.account.as_str());
         is_for_me && answers(reply, &request.message_id, request.from.as_ref())
+    }
+
+    /// Whether one holder of a capability refuses the request for itself alone: the network offers it to another.
+    fn is_one_holders(&self, token: &str, reply: &Envelope) -> bool {
+        let is_for_any = self.requests.lock().get(token).is_some_and(|request| request.from.is_none());
+        is_for_any && reply.kind == kind::ERROR && is_one_holders(error_of(reply).code())
     }
 
     /// Whether a session that could answer is online.
@@ -368,7 +377,11 @@ impl<'a> RequestMessage<'a> {
                 }
             }
             () = too_late(deadline, self.stream.as_deref()) => {
-                Err(timed_out(timeout, self.node.why_late(&handle)).message(&message_id))
+                Err(match handle.track.progress().refusal.clone() {
+                    Some(refusal) => Error::of_code(&refusal.code, &refusal.detail),
+                    None => timed_out(timeout, self.node.why_late(&handle)),
+                }
+                .message(&message_id))
             }
         };
         if outcome.is_ok() {
@@ -414,7 +427,10 @@ impl AgentNode {
             tokio::pin!(changed);
             changed.as_mut().enable();
             let progress = handle.track.progress().clone();
-            if let Some(refusal) = progress.failed.as_ref().or(progress.refusal.as_ref()) {
+            // A holder's refusal of its own is told when the time is over, unless another has answered.
+            let refusal = progress.refusal.as_ref();
+            let refusal = refusal.filter(|r| !(route.account().is_none() && is_one_holders(&r.code)));
+            if let Some(refusal) = progress.failed.as_ref().or(refusal) {
                 return Error::of_code(&refusal.code, &refusal.detail).message(&handle.message_id);
             }
             if inner.is_closed() {

@@ -56,6 +56,8 @@ pub struct Config {
     pub max_sessions: usize,
     /// `SESSION_RETENTION_DAYS`: offline sessions are kept so long. 14 days, at least one.
     pub session_retention: Duration,
+    /// `GUEST_RETENTION_DAYS`: accounts of guests are kept so long after they were there last. 2 days, at least one.
+    pub guest_retention: Duration,
     /// `THREAD_RETENTION_DAYS`: threads without activity are kept so long. 30 days, at least one.
     pub thread_retention: Duration,
     /// What couldn't be stored is kept for inspection so long. 30 days.
@@ -125,6 +127,7 @@ impl Config {
             flush_interval: Duration::from_secs(2),
             max_sessions: 100_000,
             session_retention: 14 * DAY,
+            guest_retention: 2 * DAY,
             thread_retention: 30 * DAY,
             quarantine_retention: 30 * DAY,
             thread_members_max: MAX_MEMBERS,
@@ -184,6 +187,7 @@ impl Config {
             max_sessions: env.integer("AGENTNET_MAX_SESSIONS", default.max_sessions as u64, 1..=10_000_000)?
                 as usize,
             session_retention: days(env, "SESSION_RETENTION_DAYS", 14)?,
+            guest_retention: days(env, "GUEST_RETENTION_DAYS", 2)?,
             thread_retention: days(env, "THREAD_RETENTION_DAYS", 30)?,
             thread_members_max: env.integer(
                 "AGENTNET_THREAD_MEMBERS_MAX",
@@ -305,6 +309,7 @@ mod tests {
         assert_eq!(config.heartbeat, Duration::from_secs(12));
         assert_eq!(config.server_id, "registry");
         assert_eq!((config.session_retention, config.thread_retention), (14 * DAY, 30 * DAY));
+        assert_eq!(config.guest_retention, 2 * DAY);
         assert_eq!((config.chars_per_token, config.metrics_window), (4, 1024));
         assert_eq!(config.auth_max_skew, Duration::from_secs(120));
         assert_eq!(config.auth_nonce_ttl, Duration::from_secs(300));

@@ -4,15 +4,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentnet_proto::AccountEvent;
 use agentnet_store::{
-    StoreError, agents, attempts, blobs as stored, connections, deliveries, enrolment, logins, retention,
-    sessions, tasks, token_keys,
+    StoreError, agents, attempts, blobs as stored, connections, deliveries, enrolment, guests, logins,
+    retention, sessions, tasks, token_keys,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, chain};
 use crate::blobs;
-use crate::events::{OfflineReason, announce_offline};
+use crate::events::{self, OfflineReason, announce_offline};
 use crate::flush;
 
 /// Stale rows ended by one round.
@@ -91,6 +92,7 @@ async fn prune(app: &App) -> u64 {
     pruned += logged(app, "retention.token_keys", token_keys::forget_expired(db).await).unwrap_or(0);
     let sessions = || retention::offline_sessions(db, config.session_retention);
     pruned += steps(app, "retention.sessions", sessions).await;
+    pruned += prune_guests(app).await;
     let quarantine = || retention::quarantine(db, config.quarantine_retention);
     pruned += steps(app, "retention.quarantine", quarantine).await;
     let stubs = || retention::delivery_stubs(db, STUB_RETENTION);
@@ -112,6 +114,26 @@ async fn prune(app: &App) -> u64 {
         pruned += done.threads + done.messages;
         if (done.threads == 0 && done.messages == 0) || threads >= THREADS_PER_ROUND {
             break;
+        }
+        breathe().await;
+    }
+    pruned
+}
+
+/// Guests whose time is over, out of their threads first, and their names out of every replica's memory.
+async fn prune_guests(app: &App) -> u64 {
+    let mut pruned = 0;
+    for _ in 0..MAX_STEPS {
+        let gone = guests::prune(app.store.pool(), app.config.guest_retention, app.now()).await;
+        let Some(gone) = logged(app, "retention.guests", gone) else { break };
+        if gone.is_empty() {
+            break;
+        }
+        for (account_id, username) in gone {
+            let event = AccountEvent { account_id, usernames: vec![username], ..AccountEvent::default() };
+            events::take_account(app, &event).await;
+            events::announce_account(app, &event).await;
+            pruned += 1;
         }
         breathe().await;
     }

@@ -64,6 +64,8 @@ pub struct Context {
     /// Where and how to print.
     pub out: Out,
     global: Global,
+    /// One for all that the command does.
+    guest: Option<Identity>,
 }
 
 impl Context {
@@ -76,6 +78,7 @@ impl Context {
         if let Some(name) = self.identity_name() {
             network.who = Some(UserIdentity { dir: PathBuf::new(), name });
         }
+        network.guest.clone_from(&self.guest);
         if self.global.verbose > 0 {
             note(network::describe(&network));
         }
@@ -88,6 +91,9 @@ impl Context {
     /// As [`Network::connect`]; an identity that was named and can't be used.
     pub async fn connect(&self, name: &str) -> Result<Link, Failure> {
         let link = self.network()?.connect(name).await?;
+        if let Some(guest) = self.guest.as_ref().filter(|_| link.signer().is_none()) {
+            return link.signed_by(guest).await;
+        }
         match self.identity_name() {
             Some(name) if link.signer().is_none() => link.signed_by(&Identity::load(&name)?).await,
             _ => Ok(link),
@@ -112,7 +118,8 @@ impl Context {
 
     /// Which identity to act as, if one was named: `--as`, else `AGENTNET_IDENTITY`.
     pub fn identity_name(&self) -> Option<String> {
-        self.global.identity.clone().or_else(|| environment(IDENTITY_VARIABLE))
+        let named = || self.global.identity.clone().or_else(|| environment(IDENTITY_VARIABLE));
+        if self.guest.is_some() { None } else { named() }
     }
 
     /// An agent to be, as the identity that was named or the person's own.
@@ -154,7 +161,8 @@ pub fn spinner(text: String) -> indicatif::ProgressBar {
 /// # Errors
 /// Why it didn't do what was asked.
 pub fn run(command: Command, global: Global) -> Result<(), Failure> {
-    let ctx = Context { out: Out::new(global.json), global };
+    let guest = global.guest.then(Identity::guest);
+    let ctx = Context { out: Out::new(global.json), global, guest };
     if let Command::Completions(args) = &command {
         return completions::run(args);
     }

@@ -65,6 +65,8 @@ pub struct Network {
     pub security: Option<Security>,
     /// Who the command speaks as where that takes a key; else the person's own identity.
     pub who: Option<UserIdentity>,
+    /// The guest that the command speaks as, instead of anybody that there is.
+    pub guest: Option<Identity>,
 }
 
 impl Network {
@@ -80,7 +82,8 @@ impl Network {
             let servers = |url: &str| NatsSettings::from_url(url).ok().map(|settings| settings.servers);
             up.identity.filter(|_| servers(&up.nats_url) == servers(url))
         };
-        let named = |url: &str, source| Ok(Self { url: url.into(), source, security, who: who(url) });
+        let named =
+            |url: &str, source| Ok(Self { url: url.into(), source, security, who: who(url), guest: None });
         if let Some(url) = flag {
             return named(url, Source::Flag);
         }
@@ -96,7 +99,8 @@ impl Network {
                     context::ELSEWHERE => Source::Attached,
                     _ => Source::Context { data_dir: context.data_dir },
                 };
-                Ok(Self { url: context.nats_url.into(), source, security, who: context.identity })
+                let url = context.nats_url.into();
+                Ok(Self { url, source, security, who: context.identity, guest: None })
             }
             None => named(LOCAL_NATS_URL, Source::Default { stale: last.map(|context| context.started_at) }),
         }
@@ -113,6 +117,9 @@ impl Network {
                 Some(security) => builder.security(security),
                 None => builder,
             };
+            if let Some(guest) = &self.guest {
+                return Ok(builder.identity(guest.clone()));
+            }
             return Ok(match &self.who {
                 // One that was named; that of the running network is for its secure mode.
                 Some(who) if who.dir.as_os_str().is_empty() => builder.identity_name(&who.name),
@@ -209,6 +216,9 @@ impl Network {
 
     /// Who the command speaks as: made on first use, without questions.
     fn identity(&self) -> Result<Identity, Failure> {
+        if let Some(guest) = &self.guest {
+            return Ok(guest.clone());
+        }
         let password = agentnet::identity::password_from_env();
         let (store, name) = match &self.who {
             Some(who) if !who.dir.as_os_str().is_empty() => (IdentityStore::new(&who.dir), who.name.clone()),

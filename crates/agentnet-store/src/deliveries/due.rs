@@ -90,7 +90,8 @@ pub async fn make_due(
 }
 
 /// Makes at most `limit` deliveries due, oldest first, that a recipient held back, if it has held nothing back for
-/// `quiet`: it has room again, and what it refused long ago needn't wait as long again. Returns how many.
+/// `quiet`: it has room again, and what it refused long ago needn't wait as long again. What a holder of a capability
+/// refused for itself alone isn't among it: room changes nothing about that. Returns how many.
 ///
 /// # Errors
 /// [`StoreError::Query`], [`StoreError::Unavailable`].
@@ -104,7 +105,8 @@ pub async fn resume_held_back(
         "WITH t AS (SELECT agentnet_stream_now() AS now), \
               held AS (SELECT d.message_id, d.recipient, d.receipt_at FROM agent_deliveries d, t \
                        WHERE d.recipient = $1 AND d.state IN ('pending', 'accepted') AND d.state = 'pending' \
-                       AND d.has_message AND NOT d.parked AND d.receipt_at IS NOT NULL AND d.last_code IS NOT NULL \
+                       AND d.has_message AND NOT d.parked AND d.receipt_at IS NOT NULL \
+                       AND d.last_code NOT IN ('blocked', 'no_handler') \
                        AND d.next_attempt_at > t.now), \
               first AS (SELECT d.message_id, d.recipient FROM agent_deliveries d JOIN held USING (message_id, recipient), t \
                         WHERE NOT EXISTS (SELECT FROM held h WHERE h.receipt_at > t.now - $2) \

@@ -1,11 +1,16 @@
 //! Giving due deliveries to a recipient: look, decide, grant, in one transaction that locks the rows.
 
-use agentnet_proto::Timestamp;
+use std::time::Duration;
+
+use agentnet_proto::{ErrorCode, Timestamp};
 use sqlx::{FromRow, PgConnection, PgExecutor, PgPool, Postgres, Transaction};
 use time::OffsetDateTime;
 
 use super::{REDELIVERY_LEASE, events, events::DeliveryEvent, events::what};
-use crate::{StoreError, ingest::LEASE};
+use crate::{
+    StoreError,
+    ingest::{HELD_BACK_PAUSE, LEASE},
+};
 
 /// A delivery that is due, locked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +57,8 @@ pub enum Decision {
     Bury,
     /// Its recipient blocks the sender.
     Refuse,
+    /// Nobody who is there would take it: ask again in up to a minute, or when somebody else comes.
+    Spare,
     /// Nothing now: it stays due.
     Leave,
 }
@@ -67,6 +74,17 @@ pub struct Granted {
     pub signature: Option<String>,
     /// Which attempt this is, from 1: one more than how often a session accepted it and was lost.
     pub attempt: i32,
+}
+
+/// A holder of a capability that won't take a message.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct Unwilling {
+    /// The message.
+    pub message_id: String,
+    /// The holder.
+    pub account_id: String,
+    /// The session that said so; `None` when the account blocks the sender.
+    pub session: Option<String>,
 }
 
 /// How much of what was delivered again a recipient has in hand.
@@ -138,6 +156,30 @@ impl<'a> Leasing<'a> {
         Ok(Self { tx, recipient, candidates })
     }
 
+    /// Which of these holders of the capability won't take which of the candidates: they block the sender, or refused the
+    /// message for themselves.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`], [`StoreError::Unavailable`].
+    pub async fn unwilling(&mut self, holders: &[&str]) -> Result<Vec<Unwilling>, StoreError> {
+        let ids: Vec<&str> = self.candidates.iter().map(|c| c.message_id.as_str()).collect();
+        sqlx::query_as(
+            "SELECT e.message_id, e.account_id, e.session FROM agent_delivery_events e \
+             WHERE e.message_id = ANY($1) AND e.recipient = $2 AND e.account_id = ANY($3) \
+             AND e.code IN ('blocked', 'no_handler') \
+             UNION \
+             SELECT d.message_id, b.account_id, NULL FROM agent_deliveries d \
+             JOIN agent_blocks b ON b.account_id = ANY($3) AND b.blocked_id = d.sender_account_id \
+             WHERE d.message_id = ANY($1) AND d.recipient = $2",
+        )
+        .bind(ids)
+        .bind(self.recipient)
+        .bind(holders)
+        .fetch_all(&mut *self.tx)
+        .await
+        .map_err(StoreError::query("agent_deliveries.unwilling"))
+    }
+
     /// Carries the decisions out, one for each candidate, commits, and returns what to publish, in the order it came, and
     /// what is dead or refused now. `replica` and `via` say who delivers and where to.
     ///
@@ -177,11 +219,13 @@ impl<'a> Leasing<'a> {
             });
         }
         let (granted, taken_back) = (ids(&granted), ids(&chosen(&[Decision::TakeBack])));
+        let spared = ids(&chosen(&[Decision::Spare]));
         let (extended, waiting) = (ids(&chosen(&[Decision::Extend])), ids(&chosen(&[Decision::Wait])));
         let messages = grant(&mut self.tx, self.recipient, &granted, replica).await?;
         take_back(&mut self.tx, self.recipient, &taken_back).await?;
         extend(&mut self.tx, self.recipient, &extended, LEASE.as_secs_f64()).await?;
         extend(&mut self.tx, self.recipient, &waiting, 10.0).await?;
+        spare(&mut self.tx, self.recipient, &spared).await?;
         let mut ended = super::end::bury(&mut self.tx, self.recipient, &buried, now).await?;
         ended.extend(super::end::refuse(&mut self.tx, self.recipient, &refused, now).await?);
         events::add(&mut self.tx, &log).await?;
@@ -273,6 +317,29 @@ async fn take_back(conn: &mut PgConnection, recipient: &str, ids: &[String]) -> 
     .await
     .map(drop)
     .map_err(StoreError::query("agent_deliveries.take_back"))
+}
+
+/// The code keeps it from those that wait for room (`resume_held_back`).
+async fn spare(conn: &mut PgConnection, recipient: &str, ids: &[String]) -> Result<(), StoreError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE agent_deliveries d SET lease_until = NULL, next_attempt_at = t.now \
+             + least(greatest(t.now - d.created_at, $4), $5), \
+         last_code = coalesce((SELECT e.code FROM agent_delivery_events e WHERE e.message_id = d.message_id \
+             AND e.recipient = d.recipient AND e.code IN ('blocked', 'no_handler') ORDER BY e.at DESC LIMIT 1), $3) \
+         FROM (SELECT agentnet_stream_now() AS now) t WHERE d.message_id = ANY($1) AND d.recipient = $2",
+    )
+    .bind(ids)
+    .bind(recipient)
+    .bind(ErrorCode::Blocked.as_str())
+    .bind(Duration::from_secs(10))
+    .bind(HELD_BACK_PAUSE.1)
+    .execute(conn)
+    .await
+    .map(drop)
+    .map_err(StoreError::query("agent_deliveries.spare"))
 }
 
 pub(super) async fn extend(

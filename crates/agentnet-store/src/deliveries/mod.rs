@@ -24,7 +24,7 @@ pub use self::end::{Ended, Overdue, expire, overdue};
 pub(crate) use self::events::add as add_events;
 pub use self::events::{DeliveryEvent, what};
 pub use self::figures::{Waiting, oldest, waiting};
-pub use self::lease::{Candidate, Decision, Granted, Leasing, Window, window};
+pub use self::lease::{Candidate, Decision, Granted, Leasing, Unwilling, Window, window};
 pub use self::owner::{own, prune as prune_owners, release};
 pub use self::read::{Delivery, DeliveryFilter, page};
 pub use self::redrive::{Redrive, redrive};

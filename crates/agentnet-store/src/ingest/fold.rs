@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use agentnet_proto::Timestamp;
+use agentnet_proto::{ErrorCode, Timestamp};
 
 use super::item::{Effect, MessageRow, ReceiptRow, Recipient};
 
@@ -21,7 +21,7 @@ pub const RECEIPT_WAIT: Duration = Duration::from_secs(3);
 /// behind another.
 pub const LEASE: Duration = Duration::from_secs(60);
 /// Shortest and longest pause after a recipient held a message back; in between it is the message's age, so that it
-/// doubles each time.
+/// doubles each time. The shortest where one holder of a capability refused for itself alone.
 pub const HELD_BACK_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// One row to write.
@@ -114,9 +114,7 @@ impl<'a> Delivery<'a> {
         let next_attempt_at = match effect {
             _ if !redeliver => None,
             Effect::None => Some(created_at.saturating_add(RECEIPT_WAIT)),
-            Effect::HeldBack => {
-                receipt.map(|r| r.received_at.saturating_add(pause(created_at, r.received_at)))
-            }
+            Effect::HeldBack => receipt.map(|r| r.received_at.saturating_add(pause(created_at, r))),
             Effect::Accepted | Effect::Duplicate => lease_until,
             Effect::Rejected | Effect::Processed => None,
         };
@@ -167,8 +165,12 @@ fn earlier(known: Option<Timestamp>, at: Timestamp) -> Option<Timestamp> {
     Some(known.map_or(at, |known| known.min(at)))
 }
 
-fn pause(created_at: Timestamp, held_back_at: Timestamp) -> Duration {
-    let age =
-        u64::try_from((held_back_at.to_offset() - created_at.to_offset()).whole_microseconds()).unwrap_or(0);
+fn pause(created_at: Timestamp, receipt: &ReceiptRow) -> Duration {
+    // It goes to somebody else next, who has kept nobody waiting.
+    if receipt.code.as_deref().and_then(ErrorCode::parse).is_some_and(ErrorCode::is_one_holders_refusal) {
+        return HELD_BACK_PAUSE.0;
+    }
+    let age = (receipt.received_at.to_offset() - created_at.to_offset()).whole_microseconds();
+    let age = u64::try_from(age).unwrap_or(0);
     Duration::from_micros(age).clamp(HELD_BACK_PAUSE.0, HELD_BACK_PAUSE.1)
 }

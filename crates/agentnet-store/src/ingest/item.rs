@@ -143,7 +143,8 @@ impl fmt::Debug for MessageRow {
 pub enum Effect {
     /// Nothing: a status of a newer version.
     None,
-    /// Refused for now (busy, rate limited, degraded, shutting down): stays pending, tried again later.
+    /// Refused for now (busy, rate limited, degraded, shutting down), or by one holder of a capability for itself alone:
+    /// stays pending, tried again later.
     HeldBack,
     /// Handled before, or being handled: counts as accepted and moves nothing backwards.
     Duplicate,

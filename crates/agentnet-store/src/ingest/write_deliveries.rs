@@ -51,6 +51,7 @@ ON CONFLICT (message_id, recipient) DO UPDATE SET
                 WHEN coalesce(d.next_attempt_at, excluded.next_attempt_at) IS NULL THEN NULL
                 WHEN m.receipt_at IS NULL THEN excluded.next_attempt_at
                 WHEN m.state = 'accepted' THEN m.lease_until
+                WHEN m.last_code IN ('blocked', 'no_handler') THEN m.receipt_at + $18::interval
                 ELSE m.receipt_at + least(greatest(m.receipt_at - m.created_at, $18::interval), $19::interval)
             END
         FROM (

@@ -25,7 +25,7 @@ use tokio::{
 };
 
 pub(crate) use disk::{Head, Left, open};
-pub(crate) use track::{Goal, MemberProgress, Progress, Track, Verdict, is_transient};
+pub(crate) use track::{Goal, MemberProgress, Progress, Track, Verdict, is_one_holders, is_transient};
 
 use crate::{
     deadline::{FAR, after},

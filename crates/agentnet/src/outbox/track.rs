@@ -33,6 +33,8 @@ pub(crate) struct Progress {
     /// How often it was published over a standing connection.
     pub(crate) attempts: u32,
     pub(crate) last_attempt: Instant,
+    /// It is for whoever has a capability.
+    any_holder: bool,
     /// Of a message to a thread: what each member it went to said.
     pub(crate) members: BTreeMap<String, MemberProgress>,
 }
@@ -95,8 +97,9 @@ pub(crate) enum Verdict {
 }
 
 impl Progress {
-    fn new(now: Instant) -> Self {
+    fn new(any_holder: bool, now: Instant) -> Self {
         Self {
+            any_holder,
             stored: false,
             accepted: false,
             processed: false,
@@ -151,7 +154,7 @@ impl Progress {
             return Verdict::Reached;
         }
         if let Some(refusal) = &self.refusal
-            && !is_transient(&refusal.code)
+            && !self.may_pass(&refusal.code)
             && (!self.accepted || goal == Goal::Stage(Stage::Processed))
         {
             return Verdict::Refused(refusal.clone());
@@ -170,10 +173,20 @@ impl Progress {
             }
             ReceiptStatus::Rejected | ReceiptStatus::Other(_) => return,
         }
-        if self.accepted && self.refusal.as_ref().is_some_and(|r| is_transient(&r.code)) {
+        if self.accepted && self.refusal.as_ref().is_some_and(|r| self.may_pass(&r.code)) {
             self.refusal = None;
         }
     }
+
+    /// Whether the network goes on with the message after a refusal with this code.
+    pub(crate) fn may_pass(&self, code: &str) -> bool {
+        is_transient(code) || (self.any_holder && is_one_holders(code))
+    }
+}
+
+/// Codes with which one holder of a capability refuses for itself alone.
+pub(crate) fn is_one_holders(code: &str) -> bool {
+    ErrorCode::parse(code).is_some_and(ErrorCode::is_one_holders_refusal)
 }
 
 fn refusal_of<S: AsRef<str>>(receipt: &Receipt<S>) -> Refusal {
@@ -205,7 +218,7 @@ pub(crate) struct Track {
 impl Track {
     pub(crate) fn new(recipient: Option<&str>, group: bool, now: Instant) -> Self {
         Self {
-            progress: Mutex::new(Progress::new(now)),
+            progress: Mutex::new(Progress::new(recipient.is_none() && !group, now)),
             changed: Notify::new(),
             recipient: recipient.map(Into::into),
             capability: None,
@@ -374,6 +387,25 @@ mod tests {
         assert_eq!(verdicts(&[("processed", None), refused], true), ["reached"; 4]);
         // A status of a newer version says nothing.
         assert_eq!(verdicts(&[("pondered", None)], false), ["waiting"; 4]);
+    }
+
+    #[test]
+    fn one_holders_refusal_isnt_that_of_all() {
+        for code in ["blocked", "no_handler"] {
+            let refused = receipt("rejected", Some(code), "acct_b");
+            let named = Track::new(Some("acct_b"), false, Instant::now());
+            named.receipt(&refused);
+            let verdict = named.progress().verdict(Goal::Delivered);
+            assert!(matches!(verdict, Verdict::Refused(_)), "{code}: {verdict:?}");
+            let capability = Track::new(None, false, Instant::now());
+            capability.receipt(&refused);
+            capability.update(|p| p.stored = true);
+            assert_eq!(capability.progress().verdict(Goal::Delivered), Verdict::Stored, "{code}");
+            assert!(capability.progress().refusal.is_some());
+            capability.receipt(&receipt("accepted", None, "acct_c"));
+            let progress = capability.progress();
+            assert_eq!((progress.verdict(Goal::Delivered), &progress.refusal), (Verdict::Reached, &None));
+        }
     }
 
     #[test]

@@ -5,9 +5,8 @@ mod result;
 mod talk;
 mod tasks;
 mod thread;
-mod threads;
 
-use std::{fmt, future::Future, time::Duration};
+use std::{fmt, future::Future, ops::Deref, time::Duration};
 
 use agentnet_proto::{IdGen as _, SystemClock, SystemIds};
 
@@ -23,7 +22,8 @@ use crate::{
 /// How long [`Sdk::ask_text`] and [`Sdk::ask_json`] wait, as in the original.
 const ASK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// An agent with the calls that tools and scripts need. Cheap to clone.
+/// An agent with the calls that tools and scripts need, beside all those of [`AgentNode`]: threads, handlers, streams,
+/// files, friends, blocks, documents, ... are the node's own, so that there is one of each. Cheap to clone.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), agentnet::Error> {
@@ -134,6 +134,15 @@ impl Sdk {
     /// A new thread id.
     pub fn new_thread_id(&self) -> String {
         format!("thread_sdk_{}", self.node.inner.ids.ulid_lower())
+    }
+}
+
+/// Whatever a node does, its SDK does.
+impl Deref for Sdk {
+    type Target = AgentNode;
+
+    fn deref(&self) -> &AgentNode {
+        &self.node
     }
 }
 

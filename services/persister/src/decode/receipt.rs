@@ -40,7 +40,7 @@ pub(super) fn decode(raw: &Raw, rules: &Rules) -> Result<Decoded, Refusal> {
     let row = ReceiptRow {
         needs_holder: rules.is_signed,
         body_sha256,
-        effect: effect(&receipt),
+        effect: effect(&receipt, recipient.as_deref().is_some_and(|to| to.starts_with(CAPABILITY_PREFIX))),
         account_id: account.to_owned(),
         recipient,
         received_at: raw.received_at,
@@ -77,12 +77,16 @@ fn hash(text: &str) -> Option<[u8; 32]> {
     Some(hash)
 }
 
-fn effect(receipt: &Receipt<Cow<'_, str>>) -> Effect {
+/// `any_holder`: the message is for whoever has a capability, and may still go to another.
+fn effect(receipt: &Receipt<Cow<'_, str>>, any_holder: bool) -> Effect {
     match (&receipt.status, receipt.code()) {
         (ReceiptStatus::Accepted, _) => Effect::Accepted,
         (ReceiptStatus::Processed, _) => Effect::Processed,
         (ReceiptStatus::Rejected, Some(ErrorCode::Duplicate)) => Effect::Duplicate,
         (ReceiptStatus::Rejected, Some(code)) if code.is_temporary_refusal() => Effect::HeldBack,
+        (ReceiptStatus::Rejected, Some(code)) if any_holder && code.is_one_holders_refusal() => {
+            Effect::HeldBack
+        }
         (ReceiptStatus::Rejected, _) => Effect::Rejected,
         (ReceiptStatus::Other(_), _) => Effect::None,
     }

@@ -1,6 +1,9 @@
 //! What to do with a row that is due.
 
-use agentnet_store::deliveries::{Candidate, Decision};
+use std::collections::{HashMap, HashSet};
+
+use agentnet_proto::AccountId;
+use agentnet_store::deliveries::{Candidate, Decision, Unwilling};
 
 use super::{Redelivery, Senders};
 use crate::presence::{Owner, Presence, Route};
@@ -14,6 +17,7 @@ impl Redelivery {
         &self,
         route: &Route,
         candidates: &[Candidate],
+        unwilling: &Unwillings,
         legacy: Option<&Senders>,
     ) -> Vec<Decision> {
         let mut bytes = 0;
@@ -32,6 +36,9 @@ impl Redelivery {
                 if *route == Route::Nobody {
                     return if candidate.accepted { Decision::TakeBack } else { Decision::Leave };
                 }
+                if unwilling.all_are(route, &candidate.message_id) {
+                    return if candidate.accepted { Decision::TakeBack } else { Decision::Spare };
+                }
                 bytes += candidate.bytes;
                 let fits = bytes <= MAX_BYTES || bytes == candidate.bytes;
                 let sender = candidate.sender_account_id.as_deref();
@@ -47,6 +54,34 @@ impl Redelivery {
                 Decision::Leave
             })
             .collect()
+    }
+}
+
+/// Which holders of a capability won't take which message.
+#[derive(Debug, Default)]
+pub(super) struct Unwillings(HashMap<String, HashSet<String>>);
+
+impl Unwillings {
+    /// What a session said holds for as long as it lives: its successor may have other handlers.
+    pub(super) fn of(presence: &Presence, rows: Vec<Unwilling>) -> Self {
+        let mut all: HashMap<String, HashSet<String>> = HashMap::new();
+        for row in rows {
+            if row.session.is_none_or(|tag| presence.owner(&tag) != Owner::Gone) {
+                all.entry(row.message_id).or_default().insert(row.account_id);
+            }
+        }
+        Self(all)
+    }
+
+    /// Those of `accounts` that may take the message.
+    pub(super) fn willing<'a>(&self, accounts: &'a [AccountId], message_id: &str) -> Vec<&'a AccountId> {
+        let unwilling = self.0.get(message_id);
+        accounts.iter().filter(|id| unwilling.is_none_or(|ids| !ids.contains(id.as_str()))).collect()
+    }
+
+    fn all_are(&self, route: &Route, message_id: &str) -> bool {
+        matches!(route, Route::Redelivery(accounts)
+            if self.0.contains_key(message_id) && self.willing(accounts, message_id).is_empty())
     }
 }
 

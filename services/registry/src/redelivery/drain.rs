@@ -4,12 +4,13 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use agentnet_proto::envelope::CAPABILITY_PREFIX;
 use agentnet_store::agents;
 use agentnet_store::deliveries::{self, Decision, Leasing};
 use governor::{DefaultDirectRateLimiter, RateLimiter};
 use tokio::time::{Instant, sleep};
 
-use super::{Redelivery, quota};
+use super::{Redelivery, decide::Unwillings, quota};
 use crate::presence::Route;
 
 /// How long a recipient is this replica's without being renewed.
@@ -139,7 +140,7 @@ impl Redelivery {
             return Some(Round::Later);
         }
         let leasing = Leasing::begin(pool, recipient, room).await;
-        let leasing = self.logged("db.redelivery_candidates", leasing)?;
+        let mut leasing = self.logged("db.redelivery_candidates", leasing)?;
         if leasing.candidates.is_empty() {
             drop(leasing);
             if route != Route::Nobody && state.coming == 0 {
@@ -151,7 +152,8 @@ impl Redelivery {
             return Some(self.nothing_due(&route, state));
         }
         let limits = matches!(route, Route::Legacy(_)).then(|| self.legacy_limits(recipient));
-        let decisions = self.decide(&route, &leasing.candidates, limits.as_deref());
+        let unwilling = self.unwilling(&mut leasing, recipient, &route).await?;
+        let decisions = self.decide(&route, &leasing.candidates, &unwilling, limits.as_deref());
         let seen = leasing.candidates.len() as u64;
         let all_left = decisions.iter().all(|decision| *decision == Decision::Leave);
         if all_left {
@@ -167,8 +169,24 @@ impl Redelivery {
         drop(db);
         state.coming = state.coming.saturating_sub(seen);
         self.tell(dead).await;
-        self.publish(&route, granted, &state.limit).await;
+        self.publish(&route, granted, &unwilling, &state.limit).await;
         Some(Round::More)
+    }
+
+    /// Holders of a capability that won't take some of the candidates.
+    async fn unwilling(
+        &self,
+        leasing: &mut Leasing<'_>,
+        recipient: &str,
+        route: &Route,
+    ) -> Option<Unwillings> {
+        let Route::Redelivery(accounts) = route else { return Some(Unwillings::default()) };
+        if !recipient.starts_with(CAPABILITY_PREFIX) {
+            return Some(Unwillings::default());
+        }
+        let holders: Vec<&str> = accounts.iter().map(AsRef::as_ref).collect();
+        let rows = self.logged("db.redelivery_unwilling", leasing.unwilling(&holders).await)?;
+        Some(Unwillings::of(&self.app.presence, rows))
     }
 
     /// What was made due counts only when the persisters have committed everything until then.

@@ -9,7 +9,7 @@ use agentnet_store::deliveries::Granted;
 use async_nats::HeaderMap;
 use governor::{DefaultDirectRateLimiter, Jitter};
 
-use super::Redelivery;
+use super::{Redelivery, decide::Unwillings};
 use crate::presence::Route;
 
 /// Replicas and recipients that wait for the same second don't all wake in it.
@@ -23,6 +23,7 @@ impl Redelivery {
         &self,
         route: &Route,
         granted: Vec<Granted>,
+        unwilling: &Unwillings,
         account: &DefaultDirectRateLimiter,
     ) {
         let client = self.nats.client();
@@ -37,8 +38,9 @@ impl Redelivery {
                         .message_id
                         .bytes()
                         .fold(0_usize, |sum, b| sum.wrapping_mul(31) + usize::from(b));
-                    match accounts.get(place % accounts.len().max(1)) {
-                        Some(account) => Subject::Redelivery(account.clone()),
+                    let willing = unwilling.willing(accounts, &message.message_id);
+                    match willing.get(place % willing.len().max(1)) {
+                        Some(account) => Subject::Redelivery((*account).clone()),
                         None => return,
                     }
                 }

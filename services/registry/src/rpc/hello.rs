@@ -110,6 +110,7 @@ async fn restore(app: &App, body: &[u8]) -> Result<(), RpcError> {
         name,
         capabilities: &info.capabilities,
         metadata: &info.metadata,
+        is_guest: false,
     };
     let code = agentnet_proto::ErrorCode::IdentityFailed;
     let work = identity::settle(app, &wish, &presented, None);

@@ -55,8 +55,13 @@ pub(super) async fn register(
         username: request.username.as_deref(),
         account_id: request.account_id.as_deref().or(own_account),
     };
-    let presented =
-        Presented { agent_id: &agent_id, name: &name, capabilities: &capabilities, metadata: &metadata };
+    let presented = Presented {
+        agent_id: &agent_id,
+        name: &name,
+        capabilities: &capabilities,
+        metadata: &metadata,
+        is_guest: request.guest,
+    };
     let opening = Opening {
         signed: signed.as_ref(),
         auth: auth.as_ref(),

@@ -111,6 +111,7 @@ impl Stack {
             source: Source::Flag,
             security: Some(self.told.security),
             who: self.told.secure.as_ref().map(|secure| secure.who.clone()),
+            guest: None,
         }
     }
 

@@ -139,6 +139,7 @@ async fn write(
         name: &request.agent_id,
         capabilities: &request.capabilities,
         metadata: &request.metadata,
+        is_guest: false,
     };
     if !accounts::apply(&mut tx, &plan, &presented, app.now()).await? {
         tx.rollback().await.map_err(&failed)?;

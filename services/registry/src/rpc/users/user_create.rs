@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentnet_proto::rpc::{UserCreateRequest, UserResponse};
-use agentnet_proto::username::normalize_username;
+use agentnet_proto::username::{is_guest, normalize_username};
 use agentnet_proto::{AccountEvent, AccountId, ErrorCode, RpcError, Security};
 use agentnet_store::StoreError;
 use agentnet_store::users::{self, NewPerson, Person};
@@ -24,6 +24,9 @@ pub(in crate::rpc) async fn user_create(
     let username = normalize_username(&request.username);
     if username.is_empty() {
         return Err(ErrorCode::UsernameRequired.into());
+    }
+    if is_guest(&username) {
+        return Err(ErrorCode::UsernameReserved.into());
     }
     let display_name = request.display_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(&username);
     validate::name("display_name", display_name, validate::MAX_TITLE)?;
