@@ -32,7 +32,8 @@ fn a_message_to_a_thread_says_how_far_it_got_with_each_member() {
     wait_for(SOON, "max to be offline", || run(&["online", "@max"]).stdout.contains("no"));
     let sent = run(&["send", "--to-thread", "th_cli", "{\"text\":\"all\"}"]).exits(0);
     sent.says("@lea").says("@max").says("offline, get it when they come: @max");
-    let json = run(&["send", "--json", "--to-thread", "th_cli", "--message-id", "mine_1", "{}"]).exits(0).json();
+    let json =
+        run(&["send", "--json", "--to-thread", "th_cli", "--message-id", "mine_1", "{}"]).exits(0).json();
     assert_eq!((json["message_id"].as_str(), json["thread_id"].as_str()), (Some("mine_1"), Some("th_cli")));
     let members = json["members"].as_array().unwrap();
     let of = |name: &str| members.iter().find(|m| m["username"] == name).unwrap_or_else(|| panic!("{json}"));
@@ -54,7 +55,8 @@ fn a_message_to_a_thread_says_how_far_it_got_with_each_member() {
 
 #[test]
 fn a_guest_has_a_name_and_a_key_for_one_command() {
-    let sent = run(&["send", "--guest", "--json", "--thread-id", "by_a_guest", "--to-username", "echo_bot", "{}"]);
+    let sent =
+        run(&["send", "--guest", "--json", "--thread-id", "by_a_guest", "--to-username", "echo_bot", "{}"]);
     sent.exits(0);
     let from = || {
         let rows = run(&["thread-messages", "--json", "--thread-id", "by_a_guest"]).exits(0).json();

@@ -1,5 +1,7 @@
 //! What one holder of a capability refuses for itself alone gets to another, between real agents.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 
 use std::{

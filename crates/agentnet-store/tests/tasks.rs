@@ -95,7 +95,7 @@ async fn of_completion_cancellation_and_lapse_at_once_one_wins() {
     for n in 0..30 {
         let id = format!("t{n}");
         submit(&pool, &id, "ann", TaskPriority::Normal).await;
-        assert_eq!(assign(&pool, "bob", 1).await, [id.clone()]);
+        assert_eq!(assign(&pool, "bob", 1).await, std::slice::from_ref(&id));
         let report = Report { task_id: &id, worker: "bob", lease: "lease" };
         assert!(tasks::accept(&pool, report, Some(1), None, 30.0).await.unwrap().is_some());
         let ending = |target| Ending {

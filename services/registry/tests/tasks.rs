@@ -35,7 +35,7 @@ async fn worker(world: &World, name: &str, capabilities: &[&str], offer: Value) 
 
 /// The next task that comes to the agent.
 async fn next(inbox: &mut Subscriber) -> Value {
-    let message = tokio::time::timeout(PATIENCE, inbox.next()).await.expect("no task came").unwrap();
+    let message = tokio::time::timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
     let envelope: Value = serde_json::from_slice(&message.payload).unwrap();
     assert_eq!(envelope["kind"], "task", "{envelope}");
     envelope["payload"].clone()

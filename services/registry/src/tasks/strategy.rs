@@ -149,7 +149,8 @@ mod tests {
             change(&mut b);
             [a.clone(), b]
         };
-        let cases: [(TaskStrategy, fn(&mut Choice)); 7] = [
+        type Change = fn(&mut Choice);
+        let cases: [(TaskStrategy, Change); 7] = [
             (TaskStrategy::LeastConnections, |b| b.in_hand = 0),
             (TaskStrategy::RoundRobin, |b| b.last_assigned = 1),
             (TaskStrategy::WeightedRoundRobin, |b| b.share = 1.0),
