@@ -3,7 +3,7 @@
 //! Needs Chromium and its driver (Debian: `apt-get install chromium chromium-driver`); without them the test says so and
 //! does nothing. The picture of the pages is left in `target/tmp/docs.png`.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "helpers of tests")]
 
 mod support;
 
