@@ -76,7 +76,7 @@ impl Browser {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Value {
-        let mut request = self.client.request(method, format!("{}/{path}", self.session)).timeout(SOON * 2);
+        let mut request = self.client.request(method, format!("{}{path}", self.session)).timeout(SOON * 2);
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -86,16 +86,16 @@ impl Browser {
     }
 
     async fn open(&self, url: &str) {
-        self.ask(Method::POST, "url", Some(json!({"url": url}))).await;
+        self.ask(Method::POST, "/url", Some(json!({"url": url}))).await;
     }
 
     /// What the script hands to its last argument, a function.
     async fn run(&self, script: &str, arguments: Value) -> Value {
-        self.ask(Method::POST, "execute/async", Some(json!({"script": script, "args": arguments}))).await
+        self.ask(Method::POST, "/execute/async", Some(json!({"script": script, "args": arguments}))).await
     }
 
     async fn picture(&self) -> Vec<u8> {
-        STANDARD.decode(self.ask(Method::GET, "screenshot", None).await.as_str().unwrap()).unwrap()
+        STANDARD.decode(self.ask(Method::GET, "/screenshot", None).await.as_str().unwrap()).unwrap()
     }
 
     async fn end(self) {
