@@ -377,7 +377,9 @@ impl<'a> RequestMessage<'a> {
                 }
             }
             () = too_late(deadline, self.stream.as_deref()) => {
-                Err(match handle.track.progress().refusal.clone() {
+                // Before the match: it would hold the lock until its end.
+                let refusal = handle.track.progress().refusal.clone();
+                Err(match refusal {
                     Some(refusal) => Error::of_code(&refusal.code, &refusal.detail),
                     None => timed_out(timeout, self.node.why_late(&handle)),
                 }
