@@ -48,7 +48,9 @@ fn a_message_to_a_thread_says_how_far_it_got_with_each_member() {
     let to = ["send", "--to-thread", "th_cli", "--to-member", "@lea", "--to-member", "echo_bot", "{}"];
     run(&to).exits(2).warns("error: not_a_member:");
     run(&["send", "--to-thread", "no_such_thread", "{}"]).exits(2).warns("error: thread_forbidden:");
-    run(&["send", "--to-username", "lea", "--to-member", "@max", "{}"]).exits(2).warns("--to-thread");
+    run(&["send", "--to-username", "lea", "--to-member", "@max", "{}"])
+        .exits(2)
+        .warns("to_members is for messages to a thread");
     run(&["send", "--to-username", "lea", "--to-thread", "th_cli", "{}"]).exits(2);
     run(&["send", "{}"]).exits(2);
 }

@@ -17,7 +17,7 @@ use agentnet::{
     AgentNode, ErrorKind, TaskError, TaskRun,
     proto::{
         rpc::{self, TaskListRequest},
-        task::{AgentStatus, TASK_KIND, TaskState},
+        task::{AgentStatus, TASK_KIND, TASKS_USERNAME, TaskState},
     },
 };
 use agentnet_local::testing::eventually;
@@ -246,6 +246,12 @@ async fn a_forged_assignment_begins_nothing() {
             eve.send(bob.account_id(), forged).kind(TASK_KIND).until(agentnet::Stage::Processed).await;
         assert_eq!(refused.unwrap_err().code(), "handler_error");
         assert_eq!(runs.load(Ordering::SeqCst), 0);
+        // Nor does anybody get the account that tasks come from.
+        let sender = bob.resolve_username(TASKS_USERNAME).await.unwrap();
+        match stack.node("mallory").username(TASKS_USERNAME).start().await {
+            Ok(mallory) => assert_ne!(mallory.account_id(), sender.as_str()),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Auth, "{error}"),
+        }
         bob.close().await.unwrap();
         eve.close().await.unwrap();
     }

@@ -1,5 +1,5 @@
 //! Tasks over NATS: submitting once, assignment by eligibility and strategy, leases, ends, and two replicas at it.
-#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on fails")]
 
 mod support;
 

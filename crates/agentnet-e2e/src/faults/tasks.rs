@@ -106,7 +106,7 @@ pub struct TaskReport {
     pub completed: u64,
     /// Of those, the ones that ended otherwise.
     pub ended_otherwise: u64,
-    /// Attempts that came to nothing.
+    /// Attempts that came to nothing because somebody died.
     pub attempts_lost: u64,
     /// Acknowledged, and not there.
     pub lost: u64,
@@ -302,7 +302,8 @@ async fn judge(pool: &PgPool, acknowledged: &HashMap<String, u64>, report: &mut 
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT k.task_id, k.state, k.task_data, k.result, \
          (SELECT count(*) FROM agent_task_attempts a WHERE a.task_id = k.task_id AND a.state <> 'queued'), \
-         (SELECT count(*) FROM agent_task_attempts a WHERE a.task_id = k.task_id AND a.state = 'queued') \
+         (SELECT count(*) FROM agent_task_attempts a WHERE a.task_id = k.task_id \
+             AND a.outcome IN ('lease_lapsed', 'worker_lost', 'not_accepted')) \
          FROM agent_tasks k",
     )
     .fetch_all(pool)
