@@ -44,7 +44,7 @@ impl Env {
         Self::new(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
-    /// The environment of this process, and behind it the file that [`FILE_VARIABLE`] names: lines `NAME=VALUE`, which
+    /// The environment of this process, and behind it the file that `AGENTNET_ENV_FILE` names: lines `NAME=VALUE`, which
     /// count where the environment has none. So no secret needs to stand in an environment.
     ///
     /// # Errors
