@@ -8,7 +8,7 @@ use std::{
 };
 
 /// How variables of ours and of the original begin.
-const PREFIXES: [&str; 16] = [
+const PREFIXES: [&str; 18] = [
     "ACCOUNT_RESOLVE_",
     "AGENTNET_",
     "AGENT_",
@@ -17,12 +17,14 @@ const PREFIXES: [&str; 16] = [
     "DEV_AUTH",
     "GATEWAY_",
     "GC_INTERVAL_",
+    "GUEST_RETENTION_",
     "HEARTBEAT_",
     "LOG_LEVEL",
     "NATS_URL",
     "PERSISTER_",
     "REGISTRY_",
     "SESSION_RETENTION_",
+    "TASK_RETENTION_",
     "THREAD_",
     "TOKEN_ESTIMATE_",
 ];

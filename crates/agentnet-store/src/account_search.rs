@@ -102,6 +102,8 @@ fn push_online(sql: &mut QueryBuilder<Postgres>, filter: &AccountFilter<'_>) {
 }
 
 fn push_filter(sql: &mut QueryBuilder<Postgres>, filter: &AccountFilter<'_>) {
+    // The network's own accounts are nobody to talk to.
+    sql.push(" AND a.kind IS DISTINCT FROM 'service'");
     if !filter.query.is_empty() {
         let pattern = like_pattern(filter.query);
         sql.push(" AND (a.username ILIKE ").push_bind(pattern.clone());

@@ -30,7 +30,7 @@ pub struct Args {
     #[command(flatten)]
     pub to: To,
     /// The members of this thread
-    #[arg(long, value_name = "THREAD_ID", group = "To", conflicts_with = "thread_id")]
+    #[arg(long, value_name = "THREAD", group = "To", conflicts_with = "thread_id")]
     pub to_thread: Option<String>,
     /// Of the thread, only this member, by id or username; may be given several times. The others can read it
     #[arg(long, value_name = "ACCOUNT", requires = "to_thread", conflicts_with = "stream")]
