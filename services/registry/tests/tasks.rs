@@ -395,11 +395,12 @@ async fn busy_agents_get_nothing_and_capacity_is_kept_to() {
     let (first, _second) = (next(&mut bob.inbox).await, next(&mut bob.inbox).await);
     // Full: the third waits until one is done.
     world.holds("SELECT count(*) FILTER (WHERE state = 'assigned') = 2 FROM agent_tasks").await;
-    let status = world.call("status_list", json!({"accounts": [bob.account, "acct_nobody"]})).await;
-    assert_eq!(
-        (&status["agents"][0]["tasks_in_hand"], &status["agents"][0]["status"]),
-        (&json!(2), &json!("active"))
-    );
+    eventually(PATIENCE, || async {
+        let status = world.call("status_list", json!({"accounts": [bob.account, "acct_nobody"]})).await;
+        let agent = &status["agents"][0];
+        (agent["tasks_in_hand"] == 2 && agent["status"] == "active").then_some(())
+    })
+    .await;
     assert!(support::agents::is_silent(&world, &mut bob.inbox).await);
     let lease = world.accept(&bob, &first).await;
     world.report("task_complete", &bob, &first, &lease, json!({})).await;
