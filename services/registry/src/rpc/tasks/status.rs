@@ -98,7 +98,7 @@ pub(in crate::rpc) async fn status_list(
     let now = app.now().to_string();
     let mut said: HashMap<String, StatusView> =
         said.into_iter().map(|status| (status.account_id.clone(), status)).collect();
-    let agents = figures.into_iter().map(|figures| AgentLoad {
+    let loads = figures.into_iter().map(|figures| AgentLoad {
         status: said.remove(&figures.account_id).unwrap_or_else(|| StatusView {
             account_id: figures.account_id.clone(),
             status: AgentStatus::default(),
@@ -110,5 +110,8 @@ pub(in crate::rpc) async fn status_list(
         tasks_failed: figures.attempts - figures.completed,
         avg_ms: figures.avg_ms,
     });
-    Ok(StatusListResponse { agents: agents.collect(), generated_at: now })
+    // As asked: rows come in any order.
+    let mut agents: Vec<AgentLoad> = loads.collect();
+    agents.sort_by_key(|agent| request.accounts.iter().position(|id| *id == agent.status.account_id));
+    Ok(StatusListResponse { agents, generated_at: now })
 }
